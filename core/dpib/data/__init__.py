@@ -1,0 +1,1 @@
+"""Images: the contract, dataset cards, splits and loading."""

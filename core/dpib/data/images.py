@@ -1,0 +1,83 @@
+"""The image contract: uint8 (N, C, H, W) in RGB order with int64 labels (N,), everywhere outside a network."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dpib.errors import DataError
+from dpib.spec import DatasetSpec
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images with labels.
+
+    Attributes:
+        images: uint8 (N, C, H, W), RGB order, 0..255.
+        labels: int64 (N,).
+
+    Raises:
+        DataError: if dtype or shape is not as stated.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            raise DataError(
+                f"Expected images as uint8 (N, C, H, W), got {self.images.dtype} {tuple(self.images.shape)}."
+            )
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+            raise DataError(
+                f"Expected labels as int64 ({len(self.images)},), got {self.labels.dtype} {tuple(self.labels.shape)}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Tensor | slice) -> LabelledImages:
+        return LabelledImages(self.images[index], self.labels[index])
+
+    def check_against(self, shape: tuple[int, int, int], n_classes: int, what: str) -> None:
+        """Refuse images of another shape or labels outside ``0..n_classes-1``.
+
+        Raises:
+            DataError: names ``what``, what was expected and what was found.
+        """
+        if tuple(self.images.shape[1:]) != shape:
+            raise DataError(f"{what}: expected images of shape {shape}, got {tuple(self.images.shape[1:])}.")
+        if len(self) and not (0 <= int(self.labels.min()) and int(self.labels.max()) < n_classes):
+            raise DataError(
+                f"{what}: expected labels in 0..{n_classes - 1}, "
+                f"got {int(self.labels.min())}..{int(self.labels.max())}."
+            )
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over shape, pixels and labels, in order."""
+        digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
+        digest.update(self.images.contiguous().numpy().data)
+        digest.update(self.labels.contiguous().numpy().data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class PublicDataset:
+    """Public images with their card; free of privacy cost."""
+
+    spec: DatasetSpec
+    data: LabelledImages
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The three sides of a sensitive dataset. ``validation`` serves selection only; ``test`` scores only."""
+
+    train: LabelledImages
+    validation: LabelledImages
+    test: LabelledImages

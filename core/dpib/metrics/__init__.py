@@ -1,0 +1,1 @@
+"""Scores: pure functions of synthetic and real images, run after generation."""

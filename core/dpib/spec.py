@@ -1,0 +1,349 @@
+"""What is asked for: tracks, datasets, methods and runs, as frozen, strict data. Never imports torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from dpib.errors import ConfigError
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(?:[-_.][a-z0-9]+)*$", max_length=64)]
+"""Identifiers in presets, records, URLs and on the command line: lower-case ASCII."""
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""A SHA-256 in hex."""
+
+
+def canonical_json(value: Any) -> str:
+    """Return the one serialisation that digests are computed over: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def sha256_text(text: str) -> str:
+    """Return the SHA-256 of a text in UTF-8, as hex."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def describe_validation_error(error: ValidationError) -> str:
+    """Return pydantic's complaints as one line per field, for a person."""
+    lines = []
+    for item in error.errors():
+        place = ".".join(str(part) for part in item["loc"]) or "value"
+        lines.append(f"{place}: {item['msg']} (got {item['input']!r})" if "input" in item else f"{place}: {item['msg']}")
+    return "; ".join(lines)
+
+
+class Frozen(BaseModel):
+    """Base of every specification: immutable, strict types, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+    def canonical(self) -> str:
+        """Return the canonical JSON of this value."""
+        return canonical_json(self.model_dump(mode="json"))
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> Self:
+        """Validate plain JSON- or TOML-like values (lists for tuples) as strictly as JSON.
+
+        Raises:
+            pydantic.ValidationError: if a key is unknown or a value has the wrong type.
+        """
+        return cls.model_validate_json(json.dumps(dict(values)))
+
+
+class Relation(StrEnum):
+    """When two datasets count as neighbours."""
+
+    ADD_OR_REMOVE_ONE = "add-or-remove-one"
+    REPLACE_ONE = "replace-one"
+
+
+def delta_for(nominal_size: int) -> float:
+    """Return δ = 1 / (N₀ ln N₀) for the *public* nominal size N₀ of the training side (decisions A2)."""
+    if nominal_size < 2:
+        raise ConfigError(f"Expected a nominal size of at least 2, got {nominal_size}.")
+    return 1.0 / (nominal_size * math.log(nominal_size))
+
+
+class TaskInfo(Frozen):
+    """The public facts a method may use freely.
+
+    Attributes:
+        dataset: name of the dataset.
+        shape: (channels, height, width) of every image.
+        classes: class names in label order.
+        nominal_size: N₀, the public size of the training side; never ``len`` of the private data.
+    """
+
+    dataset: str
+    shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    nominal_size: int
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return len(self.classes)
+
+
+class HubSource(Frozen):
+    """A dataset repository on the Hugging Face Hub, or its mirror below ``DPIB_DATA``.
+
+    Attributes:
+        repo: Hub id, or None when no published copy is known to match (then only the mirror serves it).
+        revision: commit of the Hub repository; None until somebody has seen and checked one.
+        mirror: folder name below ``DPIB_DATA``.
+        splits: our role of a source split -> its name in the source, e.g. ``{"pool": "train", "test": "test"}``.
+        image_column: column that holds the image.
+        label_column: column that holds the integer label.
+    """
+
+    kind: Literal["hub"] = "hub"
+    repo: str | None
+    revision: str | None
+    mirror: str
+    splits: Mapping[str, str]
+    image_column: str = "image"
+    label_column: str = "label"
+
+
+class BundledSource(Frozen):
+    """Images that ship inside an installed library."""
+
+    kind: Literal["bundled"] = "bundled"
+    library: Literal["scikit-learn"] = "scikit-learn"
+    loader: Literal["load_digits"] = "load_digits"
+
+
+class SplitRule(Frozen):
+    """How records of a catalogue dataset are divided (decisions A5).
+
+    Attributes:
+        kind: ``"ranked-hash"``: a record's side is the rank of a salted hash of its nominal id in 0..n_pool-1.
+            ``"published"``: the source's own splits. ``"all-train"``: public data, one side.
+        n_pool: nominal size of the pool that is divided; it only numbers ids.
+        sizes: records per side, ``train``/``validation``/``test``.
+    """
+
+    kind: Literal["ranked-hash", "published", "all-train"]
+    n_pool: int
+    sizes: Mapping[str, int]
+
+
+class DatasetSpec(Frozen):
+    """A dataset card: public facts only.
+
+    Attributes:
+        fingerprints: SHA-256 per side over shape, pixels and labels (``dpib.data.images.fingerprint``); empty
+            for a side nobody here has seen.
+    """
+
+    name: Name
+    title: str
+    role: Literal["sensitive", "public"]
+    source: HubSource | BundledSource = Field(discriminator="kind")
+    shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    split: SplitRule
+    fingerprints: Mapping[str, Digest]
+    privacy_unit: str = "one image"
+    licence: str
+    gated: bool = False
+    citation: str
+    homepage: str
+    preprocessing: str = "none"
+    notes: str = ""
+    supersedes: str | None = None
+
+    @property
+    def nominal_size(self) -> int:
+        """N₀: nominal public size of the training side."""
+        return self.split.sizes["train"]
+
+    @property
+    def delta(self) -> float:
+        """δ of every run on this dataset."""
+        return delta_for(self.nominal_size)
+
+    def task(self) -> TaskInfo:
+        """Return what a method is told about this dataset."""
+        return TaskInfo(dataset=self.name, shape=self.shape, classes=self.classes, nominal_size=self.nominal_size)
+
+
+class ClassifierSpec(Frozen):
+    """One classifier of the utility protocol: architecture name and training recipe."""
+
+    name: Name
+    epochs: int = Field(gt=0)
+    batch_size: int = Field(gt=0)
+    optimizer: Literal["adam", "sgd"]
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    momentum: float = Field(default=0.0, ge=0)
+    decay_every: int | None = None
+    decay_factor: float = 1.0
+
+
+class FeatureSpec(Frozen):
+    """What fidelity metrics look at.
+
+    Attributes:
+        extractor: name of a feature extractor (``dpib.metrics.features``).
+        input_size: side in pixels that images are resized to before extraction.
+        n_reference: size of the fixed reference subset of real training images (None: all).
+        n_synthetic: how many of the synthetic images are compared (None: all).
+        neighbours: k of the k-nearest-neighbour precision and recall.
+    """
+
+    extractor: Name
+    input_size: int
+    n_reference: int | None
+    n_synthetic: int | None
+    neighbours: int = 3
+
+
+class Track(Frozen):
+    """The rules one result belongs to; versioned, never edited once released, only superseded.
+
+    Attributes:
+        name: name with version, e.g. ``"lite-v1"``.
+        epsilons: the budgets the board ranks; any ε > 0 may be run.
+        n_images: size of the synthetic set; labels are class-balanced and chosen by the harness.
+        metrics: names of the metrics a complete record needs.
+        classifiers: utility is the mean over these.
+        evaluation_seed: public seed of every classifier training.
+    """
+
+    name: Name
+    title: str
+    summary: str
+    datasets: tuple[Name, ...]
+    public_datasets: tuple[Name, ...]
+    epsilons: tuple[float, ...]
+    relation: Relation = Relation.ADD_OR_REMOVE_ONE
+    accountant: Literal["pld"] = "pld"
+    delta_rule: Literal["1/(N0 ln N0)"] = "1/(N0 ln N0)"
+    n_images: int = Field(gt=0)
+    metrics: tuple[Name, ...]
+    primary: Name = "accuracy"
+    classifiers: tuple[ClassifierSpec, ...]
+    features: FeatureSpec | None
+    evaluation_seed: int = 0
+    max_hours: float | None = None
+
+    @property
+    def family(self) -> str:
+        """The name without its version: ``"lite"`` for ``"lite-v1"``."""
+        return re.sub(r"-v\d+$", "", self.name)
+
+    @property
+    def version(self) -> int:
+        """The version number at the end of the name."""
+        match = re.search(r"-v(\d+)$", self.name)
+        return int(match.group(1)) if match else 0
+
+
+class Family(StrEnum):
+    """What kind of generator a method trains."""
+
+    EMBEDDING = "mean-embedding"
+    GAN = "gan"
+    DIFFUSION = "diffusion"
+    LATENT_DIFFUSION = "latent-diffusion"
+    API = "foundation-api"
+    REFERENCE = "reference"
+
+
+class MethodCard(Frozen):
+    """What a method says about itself, apart from its code.
+
+    Attributes:
+        noise_location: where the method adds noise (paper, Table II); None for methods without noise.
+        published_relation: neighbouring relation of the original paper (paper, Table I).
+        private: False only for references that read private data without protection (ε = ∞, never ranked).
+        reference: shown on every board, never ranked.
+        public_data: whether the method can, must or cannot pretrain on public images.
+        deviations: where this implementation departs from paper and published code, and why.
+    """
+
+    name: Name
+    title: str
+    summary: str
+    family: Family
+    noise_location: Literal["input", "model", "output", "mix"] | None
+    published_relation: Relation | None = None
+    private: bool = True
+    reference: bool = False
+    public_data: Literal["unused", "optional", "required"] = "unused"
+    paper: str = ""
+    year: int | None = None
+    bibtex: str = ""
+    homepage: str = ""
+    licence: str = "Apache-2.0"
+    contact: str = ""
+    deviations: tuple[str, ...] = ()
+
+
+_PUBLIC = re.compile(r"^(?P<name>[a-z0-9_-]+)(?::(?P<share>random-5%|5%\+random-5%|5%))?$")
+
+
+class RunSpec(Frozen):
+    """One point of the benchmark; its digest names the run folder.
+
+    Attributes:
+        public: ``"none"``, or a public dataset, optionally with a share: ``D:5%`` (privately selected),
+            ``D:random-5%``, ``D:5%+random-5%`` (decisions B18).
+        pretrain: how public images are used before the private stage.
+        preludes: named steps spliced in before pretraining or fine-tuning.
+        variant: a named size or resolution preset of the method.
+        overrides: ``--set`` values; any makes the record ``tuned``.
+    """
+
+    method: Name
+    dataset: Name
+    epsilon: float = Field(gt=0, le=1e6)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    track: Name
+    public: str = "none"
+    pretrain: Literal["none", "conditional", "unconditional"] = "none"
+    preludes: tuple[Name, ...] = ()
+    variant: Name | None = None
+    overrides: Mapping[str, bool | int | float | str] = Field(default_factory=dict)
+
+    @field_validator("public")
+    @classmethod
+    def _public_is_well_formed(cls, value: str) -> str:
+        if not _PUBLIC.match(value):
+            raise ValueError("expected a public dataset, optionally with ':5%', ':random-5%' or ':5%+random-5%'")
+        return value
+
+    @property
+    def public_dataset(self) -> str | None:
+        """Name of the public dataset, without its share; None when none is used."""
+        match = _PUBLIC.match(self.public)
+        name = match["name"] if match else "none"
+        return None if name == "none" else name
+
+    @property
+    def public_share(self) -> str | None:
+        """The share after the colon, or None for the whole public dataset."""
+        match = _PUBLIC.match(self.public)
+        return match["share"] if match else None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON."""
+        return sha256_text(self.canonical())
+
+    @property
+    def run_id(self) -> str:
+        """Name of the run folder: readable, and unique by the first eight digits of the digest."""
+        return f"eps{self.epsilon:g}-seed{self.seed}-{self.digest[:8]}"

@@ -1,0 +1,78 @@
+"""What a method implements: a card, a typed configuration, and pretrain, fit, generate. Imports no torch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from dpib.spec import Frozen, MethodCard, TaskInfo
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dpib.context import RunContext
+    from dpib.data.images import PublicDataset
+    from dpib.privacy.private import PrivateDataset
+
+
+class MethodConfig(Frozen):
+    """Base of a method's hyper-parameters: frozen, strict, every field with a description and a unit.
+
+    Defaults are the published values. Dataset facts, ε, δ, devices and paths never belong here.
+    """
+
+
+class Synthesizer(ABC):
+    """A method. The harness calls ``pretrain`` (if there is public data), ``fit``, ``generate``, in this order.
+
+    Args:
+        config: an instance of ``Config``.
+        task: public facts of the dataset.
+        context: device, seeds, progress and resumable state; how to work, never what on.
+    """
+
+    Config: ClassVar[type[MethodConfig]] = MethodConfig
+
+    def __init__(self, config: MethodConfig, task: TaskInfo, context: RunContext) -> None:
+        self.config = config
+        self.task = task
+        self.context = context
+
+    def pretrain(self, public: PublicDataset, context: RunContext) -> None:
+        """Learn from public images. Has no private argument, so it costs no privacy and is shared by runs.
+
+        Args:
+            public: public images, already of the task's shape.
+            context: keeps its state in the shared pretraining cache; use it here instead of ``self.context``.
+        """
+        raise NotImplementedError(f"{type(self).__name__} declares public data but has no pretrain().")
+
+    @abstractmethod
+    def fit(self, private: PrivateDataset) -> None:
+        """Learn from the private images, through the mechanisms of ``private`` only."""
+
+    @abstractmethod
+    def generate(self, labels: Tensor) -> Tensor:
+        """Return one image per label.
+
+        Args:
+            labels: int64 (N,), chosen by the harness, class-balanced.
+
+        Returns:
+            uint8 (N, C, H, W), RGB order, 0..255. The same labels and seed give the same images.
+        """
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method as a plugin registers it: the card, and where the class is. Building one imports nothing heavy.
+
+    Attributes:
+        implementation: dotted path ``"package.module:Class"`` of a ``Synthesizer``; loaded when first run.
+        presets: name of a TOML file beside that module with layered presets; None for the class's defaults.
+    """
+
+    card: MethodCard
+    implementation: str
+    presets: str | None = field(default=None)
