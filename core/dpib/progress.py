@@ -102,7 +102,7 @@ class PlainLines:
             "skipped": f"{event.stage}: {event.message}",
             "note": event.message,
         }[event.kind]
-        print(f"[{now - self._began:7.1f} s] {text.rstrip()}", file=self._stream, flush=True)  # noqa: T201
+        print(f"[{now - self._began:7.1f} s] {text.rstrip()}", file=self._stream, flush=True)
 
 
 class Bars:

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from dpib.errors import RecordError
 from dpib.spec import Digest, Frozen, Name, RunSpec, canonical_json, describe_validation_error, sha256_text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 Protocol = Literal["noisy-senv", "synv", "senv", "testfix"]
 Assurance = Literal["no-access", "mechanism", "declared", "non-private"]
 

@@ -36,7 +36,7 @@ def describe_validation_error(error: ValidationError) -> str:
     lines = []
     for item in error.errors():
         place = ".".join(str(part) for part in item["loc"]) or "value"
-        lines.append(f"{place}: {item['msg']} (got {item['input']!r})" if "input" in item else f"{place}: {item['msg']}")
+        lines.append(f"{place}: {item['msg']}" + (f" (got {item['input']!r})" if "input" in item else ""))
     return "; ".join(lines)
 
 

@@ -1,0 +1,110 @@
+"""How a method works: its device, seeds, progress, and state that survives a crash. Never what it works on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import torch
+
+from dpib.errors import RunError
+from dpib.files import write_atomically
+from dpib.progress import Reporter
+from dpib.seeds import Seeds
+
+CHECKPOINT_EVERY_SECONDS = 30.0
+T = TypeVar("T")
+
+
+class Stateful(Protocol):
+    """Anything a checkpoint can hold: modules, optimizers, schedulers, moving averages."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as tensors, numbers, strings and containers of them."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> Any:
+        """Restore a state."""
+
+
+def _save(path: Path, value: Any) -> None:
+    write_atomically(path, lambda file: torch.save(value, file))
+
+
+def _load(path: Path, device: str) -> Any:
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        raise RunError(f"Cannot read the saved state {path}: {error}. Delete the run folder to start anew.") from error
+
+
+class RunContext:
+    """Handed to a method by the harness.
+
+    Attributes:
+        device: torch device the run uses.
+        seeds: public randomness.
+        reporter: where progress goes.
+    """
+
+    def __init__(self, folder: Path, device: str, seeds: Seeds, reporter: Reporter) -> None:
+        self.device, self.seeds, self.reporter = device, seeds, reporter
+        self._folder = folder
+        self._names: set[str] = set()
+
+    def _path(self, name: str) -> Path:
+        if name in self._names:
+            raise RunError(f"Two pieces of state are named '{name}'. Give each its own name.")
+        self._names.add(name)
+        return self._folder / (name.replace(" ", "-").replace("/", "-") + ".pt")
+
+    def once(self, name: str, compute: Callable[[], T]) -> T:
+        """Return ``compute()``, computed once per run and found again after a crash.
+
+        Args:
+            name: unique in the run.
+            compute: returns tensors, numbers, strings, or lists and dicts of them.
+        """
+        path = self._path(name)
+        if path.exists():
+            self.reporter.skipped(name, "found")
+        else:
+            _save(path, compute())
+        value: T = _load(path, self.device)
+        return value
+
+    def steps(self, name: str, total: int, carry: Mapping[str, Stateful]) -> Iterator[int]:
+        """Yield step numbers of a loop that continues where an earlier process was stopped.
+
+        Saves ``carry`` every 30 seconds and at the end; a finished loop restores it and yields nothing. Inside a
+        step torch's global generator is a function of the run's seed, the name and the step.
+
+        Args:
+            name: unique in the run; shown as the progress label.
+            total: number of steps.
+            carry: everything that changes from step to step.
+        """
+        path = self._path(name)
+        first = self._restore(path, carry) if path.exists() else 0
+        if first >= total:
+            self.reporter.skipped(name, "found")
+            return
+        saved_at = time.monotonic()
+        with self.reporter.task(name, total) as task:
+            task.update(first)
+            for step in range(first, total):
+                with self.seeds.init(name, step):
+                    yield step
+                task.update(step + 1)
+                if time.monotonic() - saved_at > CHECKPOINT_EVERY_SECONDS or step + 1 == total:
+                    _save(path, {"step": step + 1, "carry": {key: part.state_dict() for key, part in carry.items()}})
+                    saved_at = time.monotonic()
+
+    def _restore(self, path: Path, carry: Mapping[str, Stateful]) -> int:
+        state = _load(path, self.device)
+        if set(state["carry"]) != set(carry):
+            raise RunError(f"The checkpoint {path} holds {sorted(state['carry'])}, the method expects {sorted(carry)}.")
+        for key, part in carry.items():
+            part.load_state_dict(state["carry"][key])
+        return int(state["step"])

@@ -1,0 +1,55 @@
+"""Files that are whole or absent. Imports no torch."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from dpib.errors import StorageError
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object], mode: int = 0o644) -> None:
+    """Write a file so that a crash leaves the old content or the new, never half.
+
+    Args:
+        path: target; its folder is made.
+        write: gets the open temporary file.
+        mode: permission bits of the result.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(mode)
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def write_text_atomically(path: Path, text: str, mode: int = 0o644) -> None:
+    """Write a text file in UTF-8, whole or not at all."""
+    write_atomically(path, lambda file: file.write(text.encode()), mode)
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process; the lock goes with the process, however it ends.
+
+    Raises:
+        StorageError: if another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StorageError(f"Another process is working in {folder}. Wait for it or stop it.") from error
+        yield

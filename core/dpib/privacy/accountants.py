@@ -1,0 +1,165 @@
+"""ε of a list of events, by PLD (the platform's number) and RDP (the second opinion). dp-accounting does the sums."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from importlib.metadata import version
+from typing import Literal
+
+import dp_accounting
+from dp_accounting.pld import PLDAccountant
+from dp_accounting.rdp import RdpAccountant
+
+from dpib.errors import BudgetExceeded, UnsupportedMechanism
+from dpib.privacy.events import NonPrivate, PureDp, SampledGaussian
+from dpib.spec import Relation
+
+AccountantName = Literal["pld", "rdp"]
+AnyEvent = SampledGaussian | PureDp | NonPrivate
+
+_RELATIONS = {
+    Relation.ADD_OR_REMOVE_ONE: dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE,
+    Relation.REPLACE_ONE: dp_accounting.NeighboringRelation.REPLACE_ONE,
+}
+_CALIBRATION_TOLERANCE = 1e-4
+"""Width of the calibrated noise multiplier's interval, relative to its size; the safe side is returned."""
+
+# RDP warns about orders that do not converge at small noise; those orders are left out, which is sound.
+logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+def describe(accountant: AccountantName) -> str:
+    """Return the accountant's name and version for records."""
+    return f"dp-accounting {version('dp-accounting')} {accountant.upper()}"
+
+
+def _tree(events: Iterable[SampledGaussian]) -> dp_accounting.DpEvent:
+    steps: Counter[tuple[float, float]] = Counter()
+    for event in events:
+        steps[event.noise_multiplier, event.sample_rate] += event.steps
+    parts = []
+    for (noise_multiplier, sample_rate), count in steps.items():
+        one: dp_accounting.DpEvent = dp_accounting.GaussianDpEvent(noise_multiplier)
+        if sample_rate < 1:
+            one = dp_accounting.PoissonSampledDpEvent(sample_rate, one)
+        parts.append(dp_accounting.SelfComposedDpEvent(one, count))
+    return dp_accounting.ComposedDpEvent(parts)
+
+
+def _fresh(accountant: AccountantName, relation: Relation) -> dp_accounting.PrivacyAccountant:
+    neighbours = _RELATIONS[relation]
+    if accountant == "pld":
+        return PLDAccountant(neighboring_relation=neighbours)
+    return RdpAccountant(neighboring_relation=neighbours)
+
+
+def epsilon(
+    events: Sequence[AnyEvent],
+    delta: float,
+    accountant: AccountantName = "pld",
+    relation: Relation = Relation.ADD_OR_REMOVE_ONE,
+) -> float:
+    """Return the smallest ε known for which the composition of ``events`` is (ε, ``delta``)-DP.
+
+    Args:
+        events: what was released, in any order. All Gaussian, or all pure.
+        delta: δ of the guarantee; unused for pure events.
+        accountant: ``"pld"``, the platform's, or ``"rdp"``, the second opinion.
+        relation: when two datasets count as neighbours.
+
+    Returns:
+        ε ≥ 0; 0 for no events, infinity if any event is non-private. PLD's value is its pessimistic end.
+
+    Raises:
+        UnsupportedMechanism: if Gaussian and pure events are mixed, or the accountant cannot price a part.
+    """
+    return _epsilon(tuple(events), delta, accountant, relation)
+
+
+@lru_cache(maxsize=1024)
+def _epsilon(events: tuple[AnyEvent, ...], delta: float, accountant: AccountantName, relation: Relation) -> float:
+    if any(isinstance(event, NonPrivate) for event in events):
+        return math.inf
+    pure = [event for event in events if isinstance(event, PureDp)]
+    gaussian = [event for event in events if isinstance(event, SampledGaussian)]
+    if pure and gaussian:
+        raise UnsupportedMechanism(
+            "One side of the data has both Gaussian and pure-DP accesses; no composition rule for the mixture is "
+            "implemented. Use one kind per side."
+        )
+    if pure:
+        return math.fsum(event.epsilon for event in pure)
+    if not gaussian:
+        return 0.0
+    try:
+        return float(_fresh(accountant, relation).compose(_tree(gaussian)).get_epsilon(delta))
+    except dp_accounting.UnsupportedEventError as error:
+        raise UnsupportedMechanism(f"{accountant.upper()} cannot price this under {relation}: {error}") from error
+
+
+def calibrate(
+    spent: Sequence[AnyEvent],
+    event: SampledGaussian,
+    target_epsilon: float,
+    delta: float,
+    relation: Relation = Relation.ADD_OR_REMOVE_ONE,
+) -> float:
+    """Return the smallest noise multiplier with which ``event`` still fits beside ``spent``, by PLD.
+
+    Errs on the safe side: ε of ``spent`` plus the result is at most ``target_epsilon``.
+
+    Args:
+        spent: Gaussian events already charged.
+        event: the event to fit; its own noise multiplier is ignored.
+        target_epsilon: ε that everything together may reach.
+        delta: δ of the guarantee.
+        relation: when two datasets count as neighbours.
+
+    Raises:
+        BudgetExceeded: if nothing is left.
+    """
+    return _calibrate(tuple(spent), event, target_epsilon, delta, relation)
+
+
+@lru_cache(maxsize=256)
+def _calibrate(
+    spent: tuple[AnyEvent, ...], event: SampledGaussian, target_epsilon: float, delta: float, relation: Relation
+) -> float:
+    already = epsilon(spent, delta, "pld", relation)
+    gaussian = [one for one in spent if isinstance(one, SampledGaussian)]
+    if len(gaussian) < len(spent):
+        raise UnsupportedMechanism("Noise can be calibrated beside Gaussian events only.")
+    if already >= target_epsilon:
+        raise BudgetExceeded(
+            f"Nothing is left to calibrate: ε = {already:.4g} of {target_epsilon:.4g} is already charged."
+        )
+
+    def total(noise_multiplier: float, accountant: AccountantName = "pld") -> float:
+        return epsilon([*spent, event.with_noise(noise_multiplier)], delta, accountant, relation)
+
+    # PLD is slow, most of all at small noise: approach from above by RDP, whose answer is a few per cent higher.
+    upper = 1.0
+    if epsilon(spent, delta, "rdp", relation) < target_epsilon:
+        while total(upper, "rdp") > target_epsilon:
+            upper *= 1.5
+        while total(upper / 1.1, "rdp") <= target_epsilon:
+            upper /= 1.1
+    while total(upper) > target_epsilon:
+        upper *= 1.5
+    lower = upper / 1.15
+    while total(lower) <= target_epsilon:
+        upper, lower = lower, lower / 1.15
+    return float(
+        dp_accounting.calibrate_dp_mechanism(
+            lambda: _fresh("pld", relation),
+            lambda noise_multiplier: _tree([*gaussian, event.with_noise(noise_multiplier)]),
+            target_epsilon,
+            delta,
+            dp_accounting.ExplicitBracketInterval(lower, upper),
+            tol=_CALIBRATION_TOLERANCE * upper,
+        )
+    )

@@ -1,0 +1,175 @@
+"""DP-SGD: Poisson batches, per-record gradients by Opacus, one clipped vector per record, one noise draw per step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from opacus.grad_sample import GradSampleHooks
+from opacus.validators import ModuleValidator
+from pydantic import Field
+from torch import Tensor, nn
+
+from dpib.context import RunContext, Stateful
+from dpib.data.images import LabelledImages
+from dpib.errors import RunError, UnsupportedMechanism
+from dpib.privacy.events import SampledGaussian
+from dpib.privacy.ledger import Charge
+from dpib.privacy.noise import NoiseSource
+from dpib.spec import Frozen, TaskInfo
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Maps images uint8 (B, C, H, W) and labels int64 (B,) to losses (B·K,), image-major: row b·K + k is copy k of b."""
+
+
+class DpSgdPlan(Frozen):
+    """What DP-SGD will do, fixed before it sees data.
+
+    Attributes:
+        steps: noisy updates, those on empty batches included.
+        sample_rate: probability q with which each record enters a step.
+        clipping_norm: L2 bound C on one record's gradient.
+        noise_multiplier: noise standard deviation over C; None: the smallest that fits the remaining budget.
+        noise_multiplicity: K, loss rows per record; their gradients are averaged *before* clipping, so one record
+            still contributes one vector of norm at most C (Dockhorn et al. 2023, section 3.2).
+    """
+
+    steps: int = Field(ge=1)
+    sample_rate: float = Field(gt=0, le=1)
+    clipping_norm: float = Field(gt=0)
+    noise_multiplier: float | None = Field(default=None, gt=0)
+    noise_multiplicity: int = Field(default=1, ge=1)
+
+
+def _trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+@contextmanager
+def _per_record_gradients(model: nn.Module) -> Iterator[None]:
+    model.train()
+    hooks = GradSampleHooks(model, loss_reduction="sum")
+    try:
+        yield
+    finally:
+        hooks.cleanup()
+
+
+def check_trainable(model: nn.Module, loss: Loss, task: TaskInfo, device: str) -> None:
+    """Refuse a model whose records would not be clipped apart; looks at blank images only.
+
+    Raises:
+        UnsupportedMechanism: names the layers that mix records, or the parameters without per-record gradient.
+    """
+    problems = [str(error) for error in ModuleValidator.validate(model, strict=False)]
+    if problems:
+        raise UnsupportedMechanism("DP-SGD cannot train this model: " + "; ".join(problems))
+    parameters = _trainable(model)
+    if not parameters:
+        raise UnsupportedMechanism("DP-SGD has nothing to train: no parameter requires a gradient.")
+    blank = torch.zeros((2, *task.shape), dtype=torch.uint8, device=device)
+    with torch.random.fork_rng(), _per_record_gradients(model):
+        rows = loss(blank, torch.zeros(2, dtype=torch.int64, device=device))
+        rows.sum().backward()
+        missed = [n for n, p in parameters.items() if getattr(p, "grad_sample", None) is None]
+        for parameter in parameters.values():
+            parameter.grad = parameter.grad_sample = None  # type: ignore[attr-defined]
+    if missed:
+        raise UnsupportedMechanism(
+            f"No per-record gradient reaches {', '.join(missed)}; they would be updated unclipped. "
+            "Use them through their modules, or freeze them."
+        )
+
+
+def clipped_gradient_sum(
+    parameters: list[nn.Parameter], n_records: int, noise_multiplicity: int, clipping_norm: float
+) -> list[Tensor]:
+    """Return, per parameter, the sum over records of gradients clipped jointly to ``clipping_norm``.
+
+    Reads and clears ``grad_sample`` (B·K, *shape). The K rows of a record are averaged first. A record whose
+    gradient is not finite contributes zero.
+    """
+    folded = []
+    for parameter in parameters:
+        rows: Tensor | None = parameter.grad_sample  # type: ignore[attr-defined]
+        if rows is None:
+            raise UnsupportedMechanism("A trainable parameter got no per-record gradient in this step; freeze it.")
+        folded.append(rows.view(n_records, noise_multiplicity, *parameter.shape).mean(1))
+        parameter.grad_sample = None  # type: ignore[attr-defined]
+    squares = [rows.flatten(1).double().pow(2).sum(1) for rows in folded]
+    norms = torch.stack(squares).sum(0).sqrt()
+    finite = torch.isfinite(norms)
+    factors = torch.where(finite, clipping_norm / norms.clamp(min=clipping_norm), 0.0)
+    sums = []
+    for rows in folded:
+        rows[~finite] = 0
+        sums.append(torch.einsum("b,b...->...", factors.to(rows), rows))
+    return sums
+
+
+def train_privately(
+    model: nn.Module,
+    loss: Loss,
+    plan: DpSgdPlan,
+    *,
+    charge: Charge,
+    optimizer: torch.optim.Optimizer,
+    data: LabelledImages,
+    nominal_size: int,
+    noise: NoiseSource,
+    context: RunContext,
+    physical_batch_size: int,
+    after_step: Callable[[int], None] | None,
+    carry: Mapping[str, Stateful],
+) -> None:
+    """Run ``plan.steps`` noisy updates of ``model``; call through ``PrivateDataset.train``, which charges first.
+
+    Each step draws its Poisson sample, sums the clipped per-record gradients in physical batches, adds
+    N(0, (σC)²) once, divides by the constant q·N₀ and lets ``optimizer`` step. An empty sample is a step too.
+
+    Args:
+        model: what is trained; parameters that require no gradient stay as they are.
+        loss: see ``Loss``.
+        plan: steps, sample rate, clipping norm, noise multiplicity.
+        charge: holds the noise multiplier and addresses the noise.
+        optimizer: applies the noisy mean gradient.
+        data: the private records.
+        nominal_size: N₀.
+        noise: DP randomness.
+        context: device, checkpoints, progress.
+        physical_batch_size: images per backward pass: memory, not privacy.
+        after_step: called with the step number after each update; sees the noised model only.
+        carry: what else changes from step to step (moving averages), saved with model and optimizer.
+
+    Raises:
+        RunError: if the loss has not one row per copy.
+    """
+    assert isinstance(charge.event, SampledGaussian)
+    parameters = list(_trainable(model).values())
+    std = charge.event.noise_multiplier * plan.clipping_norm
+    expected_batch_size = plan.sample_rate * nominal_size
+    state: dict[str, Stateful] = {"model": model, "optimizer": optimizer, **carry}
+    for step in context.steps(charge.label, plan.steps, state):
+        sample = noise.poisson_sample(len(data), plan.sample_rate, charge.id, step)
+        total = [torch.zeros_like(parameter) for parameter in parameters]
+        with _per_record_gradients(model):
+            for batch in sample.split(physical_batch_size):
+                if not len(batch):
+                    continue
+                rows = loss(data.images[batch].to(context.device), data.labels[batch].to(context.device))
+                if rows.shape != (len(batch) * plan.noise_multiplicity,):
+                    raise RunError(
+                        f"Expected one loss per image and copy, ({plan.noise_multiplicity} per image), "
+                        f"got a tensor with {rows.ndim} dimensions."
+                    )
+                rows.sum().backward()
+                part = clipped_gradient_sum(parameters, len(batch), plan.noise_multiplicity, plan.clipping_norm)
+                total = [ours + theirs for ours, theirs in zip(total, part, strict=True)]
+        noisy = noise.add_gaussian(total, std, charge.id, step)
+        for parameter, gradient in zip(parameters, noisy, strict=True):
+            parameter.grad = gradient / expected_batch_size
+        optimizer.step()
+        optimizer.zero_grad()
+        if after_step is not None:
+            after_step(step)

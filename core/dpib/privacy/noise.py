@@ -1,0 +1,68 @@
+"""The one place where DP randomness is made: fresh entropy of the operating system, never a run's seed.
+
+A run owns one 256-bit secret. The draw for step ``t`` of charge ``c`` is a function of (secret, c, t) alone, so a
+step that is replayed after a crash draws the same sample and the same noise, and releases nothing new. The secret
+lies in the run folder (mode 0600) while the run is unfinished and is deleted on completion.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+
+import numpy as np
+import torch
+from torch import Tensor
+
+SECRET_BYTES = 32
+DESCRIPTION = "Philox keyed by HMAC-SHA256 of a 256-bit secret from os.urandom"
+
+
+class NoiseSource:
+    """Gaussian and exponential noise and Poisson samples, addressed by charge and step.
+
+    Args:
+        secret: 32 bytes from ``os.urandom``. Only tests may choose it.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) != SECRET_BYTES:
+            raise ValueError(f"expected a secret of {SECRET_BYTES} bytes, got {len(secret)}")
+        self._secret = secret
+
+    @classmethod
+    def from_os(cls) -> NoiseSource:
+        """Return a source with fresh entropy."""
+        return cls(os.urandom(SECRET_BYTES))
+
+    def _stream(self, purpose: str, charge: str, step: int) -> np.random.Generator:
+        key = hmac.new(self._secret, f"{purpose}\0{charge}\0{step}".encode(), hashlib.sha256).digest()
+        return np.random.Generator(np.random.Philox(np.random.SeedSequence(int.from_bytes(key))))
+
+    def add_gaussian(self, exact: list[Tensor], std: float, charge: str, step: int = 0) -> list[Tensor]:
+        """Return ``exact`` plus N(0, std²) on every coordinate: one release, whatever its parts.
+
+        Args:
+            exact: tensors of any shapes that are released together.
+            std: noise standard deviation, > 0.
+            charge: id of the ledger's charge.
+            step: number of the release within the charge.
+
+        Returns:
+            Tensors of the same shapes, dtypes and devices.
+        """
+        stream = self._stream("gaussian", charge, step)
+        return [part + std * torch.from_numpy(stream.standard_normal(tuple(part.shape))).to(part) for part in exact]
+
+    def add_exponential(self, exact: Tensor, scale: float, charge: str) -> Tensor:
+        """Return ``exact`` plus exponential noise of mean ``scale`` on every coordinate."""
+        stream = self._stream("exponential", charge, 0)
+        return exact + torch.from_numpy(stream.exponential(scale, tuple(exact.shape))).to(exact)
+
+    def poisson_sample(self, n: int, sample_rate: float, charge: str, step: int) -> Tensor:
+        """Return the indices (int64, ascending) of records that enter a step, each with ``sample_rate``."""
+        if sample_rate >= 1:
+            return torch.arange(n)
+        chosen = self._stream("sampling", charge, step).random(n) < sample_rate
+        return torch.from_numpy(np.flatnonzero(chosen))

@@ -1,0 +1,341 @@
+"""The capability through which alone a method reaches private images: a few mechanisms, no iteration, no indexing.
+
+Python cannot stop hostile code in the same process from looking around it. The guarantee is of the harness for
+honest code, together with review, ``dpib check`` and ``dpib audit``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from dpib.context import RunContext, Stateful
+from dpib.data.images import LabelledImages
+from dpib.errors import PrivacyError, UnaccountedAccess
+from dpib.privacy.dpsgd import DpSgdPlan, Loss, check_trainable, train_privately
+from dpib.privacy.events import NonPrivate, PureDp, SampledGaussian
+from dpib.privacy.ledger import Charge, PrivacyLedger
+from dpib.privacy.noise import NoiseSource
+from dpib.spec import TaskInfo, describe_validation_error
+
+CHUNK = 1000
+"""Records whose statistic is computed at once."""
+
+Statistic = Callable[[Tensor, Tensor], Tensor]
+"""Maps images uint8 (B, C, H, W) and labels int64 (B,) to float rows (B, D), each from its own record alone."""
+
+
+def clip_rows(rows: Tensor, clipping_norm: float) -> Tensor:
+    """Return float64 rows of L2 norm at most ``clipping_norm``; a row that is not finite becomes zero."""
+    rows = rows.detach().double()
+    norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    finite = torch.isfinite(norms)
+    return torch.where(finite, rows * (clipping_norm / norms.clamp(min=clipping_norm)), 0.0)
+
+
+class NoisySums:
+    """A planned series of noisy sums, charged as a whole before the first. See ``PrivateDataset.plan_noisy_sums``."""
+
+    def __init__(self, owner: PrivateDataset, charge: Charge, clipping_norm: float, by_class: bool) -> None:
+        self._owner, self._charge, self._clipping_norm, self._by_class = owner, charge, clipping_norm, by_class
+        self._next = 0
+
+    @property
+    def noise_multiplier(self) -> float:
+        """Noise standard deviation over clipping norm, as charged."""
+        return self._event.noise_multiplier
+
+    @property
+    def _event(self) -> SampledGaussian:
+        assert isinstance(self._charge.event, SampledGaussian)
+        return self._charge.event
+
+    def release(self, statistic: Statistic, index: int | None = None) -> Tensor:
+        """Return the next noisy sum.
+
+        Args:
+            statistic: see ``PrivateDataset.noisy_sum``.
+            index: number of the release, for loops that continue after a crash; by default one after the last.
+
+        Raises:
+            PrivacyError: if all planned releases were made, or ``index`` was already used.
+        """
+        index = self._next if index is None else index
+        if not self._next <= index < self._event.steps:
+            raise PrivacyError(
+                f"Release {index} of '{self._charge.label}' is not available: {self._event.steps} are paid for, "
+                f"{self._next} are used."
+            )
+        self._next = index + 1
+        exact = self._owner._clipped_sum(statistic, self._charge, index, self._clipping_norm, self._by_class)
+        std = self._event.noise_multiplier * self._clipping_norm
+        (noisy,) = self._owner._noise.add_gaussian([exact], std, self._charge.id, index)
+        if self._next == self._event.steps:
+            self._owner._ledger.done(self._charge, self._next)
+        return noisy.float().to(self._owner._context.device)
+
+
+class Ballot:
+    """One private choice among candidates, charged before the first is scored. See ``PrivateDataset.noisy_argmax``."""
+
+    def __init__(self, owner: PrivateDataset, charge: Charge, n_candidates: int) -> None:
+        self._owner, self._charge = owner, charge
+        self._totals: list[float] = []
+        self._n_candidates = n_candidates
+
+    def score(self, per_record: Callable[[Tensor, Tensor], Tensor]) -> None:
+        """Score the next candidate.
+
+        Args:
+            per_record: maps images uint8 (B, C, H, W) and labels (B,) to scores (B,), e.g. 1 for a correct
+                prediction; clamped to [0, 1], so that one record moves every total by at most 1, all upwards.
+        """
+        if len(self._totals) >= self._n_candidates:
+            raise PrivacyError(f"'{self._charge.label}' was charged for {self._n_candidates} candidates, not more.")
+        total = 0.0
+        for images, labels in self._owner._chunks(torch.arange(len(self._owner._data))):
+            total += float(per_record(images, labels).detach().double().nan_to_num(0.0).clamp(0, 1).sum())
+        self._totals.append(total)
+
+    def winner(self) -> int:
+        """Return the index of the noisily best candidate; nothing else is released.
+
+        Adds exponential noise of scale 1/ε to each total: ε-DP for monotone scores (permute-and-flip; privacy 5).
+        """
+        if len(self._totals) != self._n_candidates:
+            raise PrivacyError(f"'{self._charge.label}': {len(self._totals)} of {self._n_candidates} were scored.")
+        assert isinstance(self._charge.event, PureDp)
+        totals = torch.tensor(self._totals, dtype=torch.float64)
+        noisy = self._owner._noise.add_exponential(totals, 1 / self._charge.event.epsilon, self._charge.id)
+        self._owner._ledger.done(self._charge, 1)
+        return int(noisy.argmax())
+
+
+class PrivateDataset:
+    """Private images behind mechanisms. Every operation charges the ledger before it reads.
+
+    Args:
+        data: one side of a sensitive dataset, already checked against the card.
+        task: public facts; ``task.nominal_size`` is the public N₀ to divide by.
+        ledger: where accesses are entered.
+        noise: source of DP noise and Poisson samples.
+        context: device, checkpoints and progress for training.
+    """
+
+    def __init__(
+        self, data: LabelledImages, task: TaskInfo, ledger: PrivacyLedger, noise: NoiseSource, context: RunContext
+    ) -> None:
+        data.check_against(task.shape, task.n_classes, "Private images")
+        self.task = task
+        self._data, self._ledger, self._noise, self._context = data, ledger, noise, context
+
+    def __iter__(self) -> Iterator[object]:
+        raise UnaccountedAccess("Private images cannot be iterated. Use noisy_sum, train or another mechanism.")
+
+    def __getitem__(self, index: object) -> object:
+        raise UnaccountedAccess("Private images cannot be indexed. Use noisy_sum, train or another mechanism.")
+
+    def __len__(self) -> int:
+        raise UnaccountedAccess("The number of private images is private. Use task.nominal_size.")
+
+    def _chunks(self, indices: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        for chunk in indices.split(CHUNK):
+            if len(chunk):
+                device = self._context.device
+                yield self._data.images[chunk].to(device), self._data.labels[chunk].to(device)
+
+    def _clipped_sum(
+        self, statistic: Statistic, charge: Charge, step: int, clipping_norm: float, by_class: bool
+    ) -> Tensor:
+        assert isinstance(charge.event, SampledGaussian)
+        sample = self._noise.poisson_sample(len(self._data), charge.event.sample_rate, charge.id, step)
+        total = self._zero_sum(statistic, by_class)
+        with self._context.reporter.task(charge.label):  # without counts: how many records there are is private
+            for images, labels in self._chunks(sample):
+                rows = clip_rows(statistic(images, labels), clipping_norm)
+                total.index_add_(0, labels if by_class else torch.zeros_like(labels), rows)
+        return total.cpu() if by_class else total[0].cpu()
+
+    def _zero_sum(self, statistic: Statistic, by_class: bool) -> Tensor:
+        """Return zeros of the sum's shape, learnt from one blank image, so that an empty sample has a sum too."""
+        device = self._context.device
+        blank = torch.zeros((1, *self.task.shape), dtype=torch.uint8, device=device)
+        rows = statistic(blank, torch.zeros(1, dtype=torch.int64, device=device))
+        if rows.ndim != 2 or len(rows) != 1 or not rows.is_floating_point():
+            raise PrivacyError(
+                f"Expected the statistic of 1 image as float (1, D), got {rows.dtype} {tuple(rows.shape)}."
+            )
+        return torch.zeros((self.task.n_classes if by_class else 1, rows.shape[1]), dtype=torch.float64, device=device)
+
+    def plan_noisy_sums(
+        self,
+        releases: int,
+        *,
+        label: str,
+        clipping_norm: float,
+        noise_multiplier: float | None = None,
+        sample_rate: float = 1.0,
+        by_class: bool = False,
+    ) -> NoisySums:
+        """Charge a series of noisy sums at once and return the object that makes them.
+
+        Args:
+            releases: how many sums will be released at most.
+            label: what they are for; unique in the run.
+            clipping_norm: L2 bound C on each row: the L2 sensitivity under add-or-remove-one.
+            noise_multiplier: noise standard deviation over C; None: the smallest that fits the remaining budget.
+            sample_rate: probability with which each record enters each sum.
+            by_class: add each row to its label's row instead of one total; the sensitivity stays C.
+
+        Privacy:
+            Charges SampledGaussian(noise_multiplier, sample_rate, steps=releases).
+
+        Raises:
+            BudgetExceeded: before any data is read.
+        """
+        if not clipping_norm > 0:
+            raise PrivacyError(f"Expected a clipping norm above 0, got {clipping_norm}.")
+        charge = self._ledger.charge(
+            label,
+            _gaussian(noise_multiplier, sample_rate, releases),
+            calibrate_noise=noise_multiplier is None,
+            sensitivity=clipping_norm,
+            norm="l2",
+            sampling="full" if sample_rate >= 1 else "poisson",
+        )
+        return NoisySums(self, charge, clipping_norm, by_class)
+
+    def noisy_sum(
+        self,
+        statistic: Statistic,
+        *,
+        label: str,
+        clipping_norm: float,
+        noise_multiplier: float | None = None,
+        sample_rate: float = 1.0,
+        by_class: bool = False,
+    ) -> Tensor:
+        """Release one sum of clipped rows plus Gaussian noise.
+
+        Args:
+            statistic: maps images uint8 (B, C, H, W) and labels int64 (B,) to float rows (B, D), row by row.
+            label: what it is for; unique in the run.
+            clipping_norm: L2 bound C on each row: the L2 sensitivity under add-or-remove-one.
+            noise_multiplier: noise standard deviation over C; None: the smallest that fits the remaining budget.
+            sample_rate: probability with which each record enters the sum.
+            by_class: add each row to its label's row: the result is (classes, D) at the same sensitivity.
+
+        Returns:
+            Float32 (D,), or (classes, D): the sum plus N(0, (noise_multiplier · C)²). Divide by public constants only.
+
+        Privacy:
+            Charges SampledGaussian(noise_multiplier, sample_rate, steps=1).
+
+        Raises:
+            BudgetExceeded: before any data is read.
+        """
+        return self.plan_noisy_sums(
+            1,
+            label=label,
+            clipping_norm=clipping_norm,
+            noise_multiplier=noise_multiplier,
+            sample_rate=sample_rate,
+            by_class=by_class,
+        ).release(statistic)
+
+    def noisy_argmax(self, n_candidates: int, *, epsilon: float, label: str) -> Ballot:
+        """Choose one of several candidates privately; used by the harness for model selection only.
+
+        Privacy:
+            Charges PureDp(epsilon): only the winner's index is released.
+        """
+        if n_candidates < 1:
+            raise PrivacyError(f"Expected at least one candidate, got {n_candidates}.")
+        charge = self._ledger.charge(
+            label, PureDp(epsilon=epsilon), sensitivity=1.0, norm="linf", notes="report-noisy-max, exponential noise"
+        )
+        return Ballot(self, charge, n_candidates)
+
+    def train(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        plan: DpSgdPlan,
+        *,
+        label: str,
+        optimizer: torch.optim.Optimizer,
+        physical_batch_size: int = 64,
+        after_step: Callable[[int], None] | None = None,
+        carry: Mapping[str, Stateful] | None = None,
+    ) -> None:
+        """Train a model with DP-SGD; see ``dpib.privacy.dpsgd.train_privately``.
+
+        Privacy:
+            Charges SampledGaussian(plan.noise_multiplier, plan.sample_rate, plan.steps) before the first step.
+
+        Raises:
+            BudgetExceeded: before any data is read.
+            UnsupportedMechanism: if a layer mixes records, or a trainable parameter gets no per-record gradient.
+        """
+        check_trainable(model, loss, self.task, self._context.device)
+        charge = self._ledger.charge(
+            label,
+            _gaussian(plan.noise_multiplier, plan.sample_rate, plan.steps),
+            calibrate_noise=plan.noise_multiplier is None,
+            sensitivity=plan.clipping_norm,
+            norm="l2",
+            sampling="full" if plan.sample_rate >= 1 else "poisson",
+        )
+        train_privately(
+            model,
+            loss,
+            plan,
+            charge=charge,
+            optimizer=optimizer,
+            data=self._data,
+            nominal_size=self.task.nominal_size,
+            noise=self._noise,
+            context=self._context,
+            physical_batch_size=physical_batch_size,
+            after_step=after_step,
+            carry=carry or {},
+        )
+        self._ledger.done(charge, plan.steps)
+
+    @contextmanager
+    def declared(self, event: SampledGaussian, *, label: str, reason: str, source: str) -> Iterator[LabelledImages]:
+        """Yield the raw records after charging what the author declares. The record is badged ``declared``.
+
+        Args:
+            event: what the author claims to release while inside the block.
+            label: what it is for; unique in the run.
+            reason: why no other mechanism fits.
+            source: where the proof is.
+        """
+        if not reason.strip() or not source.strip():
+            raise PrivacyError("declared() needs a reason and the source of its proof.")
+        charge = self._ledger.charge(label, event, assurance="declared", notes=f"{reason} Source: {source}")
+        yield self._data
+        self._ledger.done(charge, event.steps)
+
+    def reveal(self, *, label: str) -> LabelledImages:
+        """Return the raw records without protection, for references whose card says ``private=False``.
+
+        Privacy:
+            Charges NonPrivate: ε is infinite from here on. Refused under a finite budget.
+        """
+        charge = self._ledger.charge(label, NonPrivate(), assurance="non-private")
+        self._ledger.done(charge, 1)
+        return self._data
+
+
+def _gaussian(noise_multiplier: float | None, sample_rate: float, steps: int) -> SampledGaussian:
+    sigma = 1.0 if noise_multiplier is None else noise_multiplier  # None: the ledger calibrates it
+    try:
+        return SampledGaussian(noise_multiplier=sigma, sample_rate=sample_rate, steps=steps)
+    except ValidationError as error:
+        raise PrivacyError(f"No such Gaussian mechanism: {describe_validation_error(error)}.") from error
