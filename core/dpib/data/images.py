@@ -51,7 +51,7 @@ class LabelledImages:
         """
         if tuple(self.images.shape[1:]) != shape:
             raise DataError(f"{what}: expected images of shape {shape}, got {tuple(self.images.shape[1:])}.")
-        if len(self) and not (0 <= int(self.labels.min()) and int(self.labels.max()) < n_classes):
+        if len(self) and not (int(self.labels.min()) >= 0 and int(self.labels.max()) < n_classes):
             raise DataError(
                 f"{what}: expected labels in 0..{n_classes - 1}, "
                 f"got {int(self.labels.min())}..{int(self.labels.max())}."
