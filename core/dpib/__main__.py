@@ -1,0 +1,5 @@
+"""``python -m dpib``: the command line."""
+
+from dpib.cli.main import main
+
+main()

@@ -1,0 +1,115 @@
+"""The one module that plugins import. Light: what needs torch is loaded when first used.
+
+``API_VERSION`` is (major, minor): minor versions only add; a major version removes after a deprecation cycle.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from dpib.__about__ import API_VERSION
+from dpib.errors import (
+    BudgetExceeded,
+    ConfigError,
+    DataError,
+    DpibError,
+    MetricError,
+    PluginError,
+    PrivacyError,
+    RecordError,
+    RunError,
+    StorageError,
+    UnaccountedAccess,
+    UnknownName,
+    UnsupportedMechanism,
+)
+from dpib.hooks import hookimpl
+from dpib.metrics.base import EvalInputs, Metric, MetricCard, MetricPlugin
+from dpib.privacy.events import SampledGaussian
+from dpib.progress import RunEvent
+from dpib.records import Score
+from dpib.spec import (
+    BundledSource,
+    ClassifierSpec,
+    DatasetSpec,
+    Family,
+    FeatureSpec,
+    HubSource,
+    MethodCard,
+    Relation,
+    SplitRule,
+    TaskInfo,
+    Track,
+)
+from dpib.synthesizer import Method, MethodConfig, Synthesizer
+
+if TYPE_CHECKING:
+    from dpib.context import RunContext
+    from dpib.data.images import LabelledImages, PublicDataset, Splits
+    from dpib.privacy.dpsgd import DpSgdPlan
+    from dpib.privacy.private import PrivateDataset
+
+__all__ = [
+    "API_VERSION",
+    "BudgetExceeded",
+    "BundledSource",
+    "ClassifierSpec",
+    "ConfigError",
+    "DataError",
+    "DatasetSpec",
+    "DpSgdPlan",
+    "DpibError",
+    "EvalInputs",
+    "Family",
+    "FeatureSpec",
+    "HubSource",
+    "LabelledImages",
+    "Method",
+    "MethodCard",
+    "MethodConfig",
+    "Metric",
+    "MetricCard",
+    "MetricError",
+    "MetricPlugin",
+    "PluginError",
+    "PrivacyError",
+    "PrivateDataset",
+    "PublicDataset",
+    "RecordError",
+    "Relation",
+    "RunContext",
+    "RunError",
+    "RunEvent",
+    "SampledGaussian",
+    "Score",
+    "SplitRule",
+    "Splits",
+    "StorageError",
+    "Synthesizer",
+    "TaskInfo",
+    "Track",
+    "UnaccountedAccess",
+    "UnknownName",
+    "UnsupportedMechanism",
+    "hookimpl",
+]
+
+_NEEDS_TORCH = {
+    "DpSgdPlan": "dpib.privacy.dpsgd",
+    "LabelledImages": "dpib.data.images",
+    "PrivateDataset": "dpib.privacy.private",
+    "PublicDataset": "dpib.data.images",
+    "RunContext": "dpib.context",
+    "Splits": "dpib.data.images",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NEEDS_TORCH:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(importlib.import_module(_NEEDS_TORCH[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,37 @@
+"""The built-in datasets, metrics and tracks, registered through the hooks everybody uses. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from dpib.hooks import hookimpl
+
+if TYPE_CHECKING:
+    from dpib.metrics.base import MetricPlugin
+    from dpib.spec import DatasetSpec, Track
+
+
+class BuiltIn:
+    """The plugin that is always there."""
+
+    @hookimpl
+    def dpib_datasets(self) -> Sequence[DatasetSpec]:
+        """Return the dataset cards of ``dpib.data.catalog``."""
+        from dpib.data.catalog import CARDS
+
+        return CARDS
+
+    @hookimpl
+    def dpib_metrics(self) -> Sequence[MetricPlugin]:
+        """Return the metrics of ``dpib.metrics.catalog``."""
+        from dpib.metrics.catalog import METRICS
+
+        return METRICS
+
+    @hookimpl
+    def dpib_tracks(self) -> Sequence[Track]:
+        """Return the tracks of ``dpib.tracks``."""
+        from dpib.tracks import TRACKS
+
+        return TRACKS

@@ -1,0 +1,117 @@
+"""The table of commands: every one listed by ``dpib --help``, none imported before it is called."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from dpib.errors import PluginError
+from dpib.loading import discover, owner_of, resolve
+
+GROUP = "dpib.commands"
+"""Entry points of this group add commands: name = command, value = ``module:function``.
+
+The function is annotated for Typer; the first line of its docstring is the help line. Its module is imported when
+``dpib --help`` lists commands, so it imports what is heavy inside the function. Built-in names cannot be replaced.
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A built-in command: its name, where its function is, and its help line."""
+
+    name: str
+    target: str
+    help: str
+
+
+BUILT_IN = (
+    Row("plugins", "dpib.cli.lists:plugins", "List methods, datasets, metrics and tracks with who brings them."),
+    Row("datasets", "dpib.cli.lists:datasets", "List datasets, or show one; --check looks whether it is here."),
+    Row("metrics", "dpib.cli.lists:metrics", "List metrics."),
+    Row("tracks", "dpib.cli.lists:tracks", "List tracks, the rules a result belongs to."),
+    Row("new", "dpib.cli.new:new", "Write a plugin package with a method that works."),
+    Row("run", "dpib.cli.run:run", "Run a method on a dataset at one ε; the same command resumes."),
+    Row("eval", "dpib.cli.eval:eval", "Score any set of labelled images."),
+    Row("results", "dpib.cli.results:results", "Query records."),
+    Row("verify", "dpib.cli.verify:verify", "Recompute the ε and the scores of a record."),
+)
+
+
+class LazyCommand(TyperCommand):
+    """A line of help that becomes the real command when called.
+
+    Args:
+        target: dotted path of the function.
+        problem: why it cannot be called, if it cannot.
+    """
+
+    def __init__(self, name: str, target: str, help_line: str, problem: str = "") -> None:
+        super().__init__(name=name, help=help_line)
+        self._target, self._problem = target, problem
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Return the context of the real command, whose ``invoke`` is then called instead of this one's."""
+        if self._problem:
+            raise PluginError(self._problem)
+        single = typer.Typer(add_completion=False)
+        function = resolve(self._target)
+        single.command(self.name, help=help_text(function))(function)
+        return typer.main.get_command(single).make_context(info_name, args, parent=parent, **extra)
+
+
+def help_text(function: Callable[..., object]) -> str:
+    """Return a docstring as ``--help`` shows it: without its Google sections, paragraphs flowing, no markup.
+
+    Indented paragraphs, such as examples, keep their lines.
+    """
+    text = re.split(r"^(?:Args|Returns|Raises):$", inspect.getdoc(function) or "", maxsplit=1, flags=re.MULTILINE)[0]
+    paragraphs = text.replace("[", "\\[").strip().split("\n\n")
+    return "\n\n".join(part if part.startswith(" ") else part.replace("\n", " ") for part in paragraphs)
+
+
+def _contributed(name: str, entries: Sequence[EntryPoint]) -> LazyCommand:
+    """Return a command of another package; one that is broken is listed with the reason and takes nothing down."""
+    target = entries[0].value
+    owners = [" ".join(owner_of(entry)) for entry in entries]
+    if len(entries) > 1:
+        problem = f"The command '{name}' is claimed by {' and by '.join(owners)}. Uninstall one."
+        return LazyCommand(name, target, problem, problem)
+    try:
+        help_line = help_text(resolve(target)).partition("\n")[0]
+    except PluginError as error:
+        problem = f"The command '{name}' of {owners[0]} is broken: {error}"
+        return LazyCommand(name, target, problem, problem)
+    return LazyCommand(name, target, help_line)
+
+
+class CommandTable(TyperGroup):
+    """The ``dpib`` command: the built-in table and, looked up only when needed, entry points of other packages."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for row in BUILT_IN:
+            self.add_command(LazyCommand(row.name, row.target, row.help))
+        self._complete = False
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return all names, built-in ones first."""
+        if not self._complete:
+            self._complete = True
+            for name, entries in discover(GROUP).items():
+                if name not in self.commands:
+                    self.add_command(_contributed(name, entries))
+        return super().list_commands(ctx)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command; other packages are looked at only for names that are not built in."""
+        if cmd_name not in self.commands:
+            self.list_commands(ctx)
+        return super().get_command(ctx, cmd_name)

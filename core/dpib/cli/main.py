@@ -1,0 +1,86 @@
+"""``dpib``: one message and a meaningful exit code for every error; tracebacks for bugs only."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from dpib.__about__ import __version__
+from dpib.cli.commands import CommandTable
+from dpib.errors import DpibError, StorageError
+
+INTERRUPTED = 130
+
+
+def _stop(message: str, exit_code: int) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(exit_code)
+
+
+def _full_disk(error: BaseException | None) -> OSError | None:
+    """Return the "no space left" error behind an error, or None."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+@contextmanager
+def reported_errors() -> Iterator[None]:
+    """Turn deliberate errors, a full disk and Ctrl-C into one message on stderr and an exit code."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _stop("Interrupted. The same command resumes.", INTERRUPTED)
+    except Exception as error:
+        full = _full_disk(error)
+        if full is not None and not isinstance(error, StorageError):
+            place = f" ({full.filename})" if full.filename else ""
+            _stop(f"Error: the disk is full{place}. Free some space; the same command resumes.", StorageError.exit_code)
+        if isinstance(error, DpibError):
+            _stop(f"Error: {error}", error.exit_code)
+        raise
+
+
+class _Dpib(CommandTable):
+    def invoke(self, ctx: Any) -> Any:
+        with reported_errors():
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    cls=_Dpib,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with: dpib run dp-merf --dataset digits --epsilon 10 --track demo",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def dpib(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Benchmark for differentially private image synthesis.
+
+    Data goes to stdout, messages to stderr.
+    Exit codes: 0 done, 1 it failed, 2 misuse, 3 something is missing here.
+    """
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="dpib")
