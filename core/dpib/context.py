@@ -57,6 +57,9 @@ class RunContext:
         if name in self._names:
             raise RunError(f"Two pieces of state are named '{name}'. Give each its own name.")
         self._names.add(name)
+        return self._file(name)
+
+    def _file(self, name: str) -> Path:
         return self._folder / (name.replace(" ", "-").replace("/", "-") + ".pt")
 
     def once(self, name: str, compute: Callable[[], T]) -> T:
@@ -73,6 +76,11 @@ class RunContext:
             _save(path, compute())
         value: T = _load(path, self.device)
         return value
+
+    def recall(self, name: str) -> Any:
+        """Return what ``once`` stored under this name in this or an earlier process; None if nothing was."""
+        path = self._file(name)
+        return _load(path, self.device) if path.exists() else None
 
     def steps(self, name: str, total: int, carry: Mapping[str, Stateful]) -> Iterator[int]:
         """Yield step numbers of a loop that continues where an earlier process was stopped.

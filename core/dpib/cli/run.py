@@ -1,0 +1,99 @@
+"""``dpib run``: one run, or a grid of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dpib.cli.output import note, print_json, print_table
+from dpib.errors import ConfigError
+from dpib.workspace import DEFAULT_RUNS
+
+if TYPE_CHECKING:
+    from dpib.records import RunRecord
+
+
+def print_record(record: RunRecord, folder: Path) -> None:
+    """Print the record for a person: what was spent, what it scored, where it lies."""
+    privacy = record.privacy
+    spent = "∞ (not private)" if privacy.spent_epsilon is None else f"{privacy.spent_epsilon:.4f}"
+    rows = []
+    for score in record.scores:
+        name = " ".join(filter(None, (score.metric, score.protocol, score.classifier or "")))
+        value = f"undefined: {score.reason}" if score.value is None else f"{score.value:.4g}"
+        error = "" if score.stderr is None else f"± {score.stderr:.2g}"
+        rows.append((name, value, error, "" if score.private_selection else "selection not DP"))
+    spec = record.task.spec
+    typer.echo(f"{record.method.title} on {spec.dataset}, ε = {spec.epsilon:g}, seed {spec.seed}, {spec.track}")
+    typer.echo(f"ε spent: {spent} at δ = {privacy.delta:.3e} (target {privacy.target_epsilon:g}); {record.status}")
+    print_table(("score", "value", "", ""), rows)
+    cost = record.cost
+    typer.echo(f"{cost.total_seconds / 60:.1f} min, {cost.peak_memory_bytes / 2**30:.1f} GiB; images in {folder}")
+
+
+def run(
+    method: Annotated[str, typer.Argument(help="A method, or a grid file that ends in .toml.")],
+    dataset: Annotated[str | None, typer.Option(help="A dataset of the track; see dpib datasets.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="Privacy budget ε > 0; δ is the dataset's.")] = None,
+    track: Annotated[str, typer.Option(help="The rules: demo, lite, or a full name such as lite-v1.")] = "lite",
+    seed: Annotated[int, typer.Option(help="Public seed; DP noise never comes from it.")] = 0,
+    public: Annotated[str, typer.Option(help="Public dataset to pretrain on, or none.")] = "none",
+    pretrain: Annotated[str | None, typer.Option(help="conditional (default with --public), unconditional.")] = None,
+    prelude: Annotated[list[str] | None, typer.Option(help="Named step before pretraining; repeatable.")] = None,
+    variant: Annotated[str | None, typer.Option(help="A named size preset of the method.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Change a hyper-parameter, k=v; repeatable.")] = None,
+    plugin: Annotated[Path | None, typer.Option(help="A single Python file that brings the method.")] = None,
+    runs: Annotated[Path, typer.Option(help="Folder for run folders.")] = DEFAULT_RUNS,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of data mirrors; else DPIB_DATA, else the Hub.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Run a method on a dataset at one ε, or every run of a grid file; the same command resumes.
+
+    A finished run is not repeated: its record is printed again.
+
+        dpib run dp-merf --dataset digits --epsilon 10 --track demo
+
+        dpib run experiments/demo.toml
+    """
+    from dpib import config, plugins
+
+    if plugin is not None:
+        plugins.load_file(plugin)
+    if method.endswith(".toml"):
+        _run_grid(Path(method), runs, data_dir, device, json=json, quiet=quiet)
+        return
+    if dataset is None or epsilon is None:
+        raise ConfigError("A run needs --dataset and --epsilon. Example: dpib run dp-merf --dataset mnist --epsilon 1")
+    from dpib.job import make_spec, prepare
+
+    overrides = dict(config.parse_override(text) for text in set_ or [])
+    spec = make_spec(method, dataset, epsilon, track, seed, public, pretrain, prelude or (), variant, overrides)
+    job = prepare(spec)
+    from dpib.runner import run_job
+    from dpib.workspace import Workspace
+
+    workspace = Workspace(runs, spec)
+    if workspace.record_path.exists():
+        note(f"Reused: {workspace.folder} is complete.")
+    record = run_job(job, runs, data_dir, device, quiet=quiet)
+    if json:
+        print_json(record.model_dump(mode="json"))
+    else:
+        print_record(record, workspace.folder)
+
+
+def _run_grid(path: Path, runs: Path, data_dir: Path | None, device: str, *, json: bool, quiet: bool) -> None:
+    from dpib.cli.results import print_standings
+    from dpib.grid import read_grid, run_grid
+    from dpib.results import results
+
+    records = run_grid(read_grid(path), runs, data_dir, device, quiet=quiet)
+    if json:
+        print_json([record.model_dump(mode="json") for record in records])
+        return
+    frame = results(runs)
+    print_standings(frame[frame["id"].isin([record.id for record in records])])

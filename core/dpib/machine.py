@@ -1,0 +1,142 @@
+"""What a run ran on and what it cost. Imports no torch at import time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from dpib.contribution import source_digest
+from dpib.files import write_text_atomically
+from dpib.progress import RunEvent
+from dpib.records import CostBlock, EnvironmentBlock
+
+_PACKAGES = ("dpib", "torch", "torchvision", "opacus", "dp-accounting", "datasets", "numpy", "pandas", "scikit-learn")
+_SAVE_EVERY_SECONDS = 5.0
+
+
+def choose_device(wanted: str = "auto") -> str:
+    """Return ``"cuda"`` where there is one, else ``"cpu"``; a name given is taken as it is."""
+    if wanted != "auto":
+        return wanted
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def hardware_name(device: str) -> str:
+    """Return the processor's or GPU's name, with the number of cores for a processor."""
+    if device.startswith("cuda"):
+        import torch
+
+        return str(torch.cuda.get_device_name(device))
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {len(os.sched_getaffinity(0))} cores"
+
+
+def core_digest() -> str:
+    """Return the SHA-256 over the sources of dpib itself."""
+    return source_digest("dpib")
+
+
+def _git(*arguments: str) -> str | None:
+    folder = Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def environment() -> EnvironmentBlock:
+    """Describe operating system, packages and source state."""
+    packages = {}
+    for name in _PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    tracked = _git("ls-files", "--error-unmatch", Path(__file__).name) is not None
+    changes = _git("status", "--porcelain", "--untracked-files=no") if tracked else None
+    return EnvironmentBlock(
+        os=f"{platform.system()} {platform.machine()}",
+        python=platform.python_version(),
+        packages=packages,
+        commit=_git("rev-parse", "HEAD") if tracked else None,
+        dirty=None if changes is None else bool(changes),
+        core_digest=core_digest(),
+    )
+
+
+def _peak_memory() -> int:
+    """Return this process's peak resident memory in bytes since ``CostClock`` began."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+class CostClock:
+    """Observer that adds up seconds per stage and peak memory over all sessions of a run, kept in ``cost.json``."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        stored: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"seconds": {}, "total": 0.0, "peak": 0}
+        self._before: dict[str, float] = stored["seconds"]
+        self._peak: int = stored["peak"]
+        self._total_before: float = stored["total"]
+        self._began = time.monotonic()
+        self._now: dict[str, float] = {}
+        self._saved = 0.0
+        with contextlib.suppress(OSError):  # restart the peak: earlier runs of this process do not count
+            Path("/proc/self/clear_refs").write_text("5")
+
+    def __call__(self, event: RunEvent) -> None:
+        """Take note of how long a stage has run."""
+        if event.kind in ("advanced", "finished"):
+            self._now[event.stage] = event.seconds
+            if event.kind == "finished" or time.monotonic() - self._saved > _SAVE_EVERY_SECONDS:
+                self._save()
+
+    def _save(self) -> None:
+        self._saved = time.monotonic()
+        self._peak = max(self._peak, _peak_memory())
+        write_text_atomically(
+            self._path, json.dumps({"seconds": self.seconds, "total": self._total, "peak": self._peak})
+        )
+
+    @property
+    def _total(self) -> float:
+        return round(self._total_before + time.monotonic() - self._began, 3)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds per stage, earlier sessions included."""
+        names = [*self._before, *(name for name in self._now if name not in self._before)]
+        return {name: round(self._before.get(name, 0.0) + self._now.get(name, 0.0), 3) for name in names}
+
+    def block(self, device: str) -> CostBlock:
+        """Return the record's cost block."""
+        self._save()
+        gpu = None
+        if device.startswith("cuda"):
+            import torch
+
+            gpu = torch.cuda.max_memory_allocated(device)
+        return CostBlock(
+            device=device,
+            hardware=hardware_name(device),
+            seconds=self.seconds,
+            total_seconds=self._total,
+            peak_memory_bytes=self._peak,
+            peak_gpu_bytes=gpu,
+        )

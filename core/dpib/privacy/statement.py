@@ -1,0 +1,45 @@
+"""The privacy statement of a run in plain words, generated from the ledger and never typed. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dpib.privacy.events import NonPrivate, PureDp
+from dpib.privacy.ledger import Charge
+from dpib.spec import DatasetSpec
+
+
+def describe_charge(charge: Charge) -> str:
+    """Return one access in words."""
+    event = charge.event
+    if isinstance(event, NonPrivate):
+        return f"{charge.label}: raw records, unprotected"
+    if isinstance(event, PureDp):
+        return f"{charge.label}: report-noisy-max, ε = {event.epsilon:.4g}"
+    times = "one release" if event.steps == 1 else f"{event.steps} releases"
+    sampling = "of all records" if event.sample_rate >= 1 else f"on Poisson samples at rate {event.sample_rate:.4g}"
+    return f"{charge.label}: {times} {sampling}, Gaussian noise of {event.noise_multiplier:.4g} times the sensitivity"
+
+
+def privacy_statement(
+    dataset: DatasetSpec, charges: Sequence[Charge], epsilon: float | None, second: float | None, delta: float
+) -> str:
+    """Return who is protected, how, by which accesses, and what is not covered."""
+    if epsilon is None:
+        return (
+            f"NOT PRIVATE. This reference reads the images of {dataset.title} without protection; it shows a ceiling "
+            "and must never be released as private data."
+        )
+    accesses = "; ".join(describe_charge(charge) for charge in charges) or "none: no private image was read"
+    declared = any(charge.assurance == "declared" for charge in charges)
+    opinion = f" (Rényi accountant: {second:.4g})" if second is not None else ""
+    return (
+        f"Protected: each single record of {dataset.title} ({dataset.privacy_unit} with its label), under "
+        f"add-or-remove-one. Guarantee: ({epsilon:.4g}, {delta:.4g})-differential privacy by privacy loss "
+        f"distributions{opinion}; training and validation side are disjoint, the larger of the two counts. "
+        f"Accesses: {accesses}. "
+        + ("Some accesses are priced as their author declares, not by a mechanism of the harness. " if declared else "")
+        + f"Public by assumption: the nominal size {dataset.nominal_size}, the class list, the image shape, the "
+        "hyper-parameters. Not covered: the scores, which compare with real images exactly; the tuning of presets; "
+        "floating-point effects of the noise; several records of one person."
+    )

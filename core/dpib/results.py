@@ -1,0 +1,90 @@
+"""Records as a table, one row each. Imports no torch."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from dpib.errors import RecordError
+from dpib.records import RunRecord, load_record
+
+PROTOCOLS = ("noisy-senv", "synv", "testfix", "senv")
+KEYS = ("track", "dataset", "epsilon", "method", "variant", "public", "tuned")
+"""What makes two records repetitions of one another: all of these agree, the seeds differ."""
+
+
+def find_records(folder: Path) -> Iterator[tuple[Path, RunRecord]]:
+    """Yield every readable record below a folder of runs or a results store; a damaged one warns and is left out."""
+    for path in sorted(folder.glob("*/*/*/*/record.json")):
+        try:
+            yield path, load_record(path)
+        except RecordError as error:
+            warnings.warn(f"left out: {error}", stacklevel=2)
+
+
+def row_of(record: RunRecord) -> dict[str, object]:
+    """Return the flat row of one record: spec, headline scores in their units, privacy and cost."""
+    spec = record.task.spec
+    row: dict[str, object] = {
+        "track": spec.track,
+        "dataset": spec.dataset,
+        "epsilon": spec.epsilon,
+        "method": spec.method,
+        "variant": spec.variant or "",
+        "public": spec.public,
+        "tuned": record.method.tuned,
+        "seed": spec.seed,
+        "status": record.status,
+        "reference": record.method.reference,
+    }
+    for score in record.scores:
+        if score.classifier is None:
+            row[f"{score.metric}[{score.protocol}]" if score.protocol else score.metric] = score.value
+            if score.protocol == PROTOCOLS[0]:
+                row["accuracy_stderr"] = score.stderr
+    row |= {
+        "spent_epsilon": record.privacy.spent_epsilon,
+        "delta": record.privacy.delta,
+        "assurance": record.privacy.assurance,
+        "minutes": round(record.cost.total_seconds / 60, 3),
+        "peak_gib": round(record.cost.peak_memory_bytes / 2**30, 2),
+        "created": record.created,
+        "id": record.id,
+    }
+    return row
+
+
+def results(
+    runs: Path | str = "runs",
+    *,
+    track: str | None = None,
+    dataset: str | None = None,
+    method: str | None = None,
+    epsilon: float | None = None,
+) -> pd.DataFrame:
+    """Return the records below a folder as a DataFrame, one row each: ``dpib results`` from Python.
+
+    Args:
+        runs: folder of run folders, or a results store such as ``submissions``.
+        track: keep this track; a family name such as ``"lite"`` keeps all its versions.
+        dataset: keep this dataset.
+        method: keep this method.
+        epsilon: keep this ε.
+
+    Returns:
+        Columns: the spec, one per headline score (``"accuracy[noisy-senv]"`` in %), privacy, cost, id and path.
+    """
+    rows = [{**row_of(record), "path": str(path.parent)} for path, record in find_records(Path(runs))]
+    frame = pd.DataFrame(rows)
+    if frame.empty:
+        return frame
+    keep = pd.Series(True, index=frame.index)
+    if track is not None:
+        keep &= (frame["track"] == track) | frame["track"].str.replace(r"-v\d+$", "", regex=True).eq(track)
+    for column, wanted in (("dataset", dataset), ("method", method), ("epsilon", epsilon)):
+        if wanted is not None:
+            keep &= frame[column] == wanted
+    return frame[keep].reset_index(drop=True)

@@ -1,0 +1,225 @@
+"""From a spec to a record in one straight line; nothing else in dpib runs a method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from dpib import plugins
+from dpib.context import RunContext
+from dpib.data.imagefile import load_parquet, save_grid, save_parquet
+from dpib.data.images import LabelledImages, PublicDataset, Splits
+from dpib.data.load import load_public, load_splits, locate
+from dpib.data.public import fit_to_task
+from dpib.errors import RunError
+from dpib.evaluation import evaluate
+from dpib.job import Job, make_spec, prepare
+from dpib.machine import CostClock, choose_device
+from dpib.metrics.base import EvalInputs
+from dpib.metrics.selection import NoisySelector
+from dpib.privacy.ledger import Budget, LedgerFile, PrivacyLedger
+from dpib.privacy.private import PrivateDataset
+from dpib.progress import Observer, Reporter, terminal_reporter
+from dpib.recording import build_record
+from dpib.records import RunRecord
+from dpib.seeds import Seeds
+from dpib.spec import sha256_text
+from dpib.synthesizer import Synthesizer
+from dpib.workspace import DEFAULT_RUNS, Workspace
+
+
+def balanced_labels(n_images: int, n_classes: int) -> torch.Tensor:
+    """Return the labels to generate, int64 (n_images,): every class equally often, the first ones take the rest."""
+    return torch.arange(n_images) % n_classes
+
+
+def _ledgers(job: Job, file: LedgerFile, session: str) -> tuple[PrivacyLedger, PrivacyLedger]:
+    train = Budget(epsilon=job.spec.epsilon if job.method.card.private else None, delta=job.dataset.delta)
+    validation = Budget(epsilon=job.spec.epsilon, delta=job.dataset.delta)
+    relation = job.track.relation
+    return (
+        PrivacyLedger(file, "train", train, session, relation),
+        PrivacyLedger(file, "validation", validation, session, relation),
+    )
+
+
+def _pretrain(
+    job: Job, synthesizer: Synthesizer, public: PublicDataset, workspace: Workspace, context: RunContext
+) -> None:
+    """Pretrain in a folder shared by all runs that would do the same: it depends on nothing private."""
+    plan = job.plan()
+    key = sha256_text(
+        repr((job.spec.method, plan.config, plan.method_digest, plan.core_digest, public.data.fingerprint))
+    )
+    folder = workspace.cache / "pretrain" / job.spec.method / key[:16]
+    synthesizer.pretrain(public, RunContext(folder, context.device, Seeds(0), context.reporter))
+
+
+def _generate(job: Job, synthesizer: Synthesizer, workspace: Workspace, reporter: Reporter) -> None:
+    """Generate, check and store the synthetic set."""
+    labels = balanced_labels(job.track.n_images, len(job.dataset.classes))
+    with reporter.task("generate"):
+        images = synthesizer.generate(labels).cpu()
+        if images.dtype != torch.uint8 or images.shape != (len(labels), *job.dataset.shape):
+            raise RunError(
+                f"{job.spec.method} generated {images.dtype} {tuple(images.shape)}; expected torch.uint8 "
+                f"{(len(labels), *job.dataset.shape)}."
+            )
+        data = LabelledImages(images, labels)
+        save_grid(workspace.grid_path, data, len(job.dataset.classes))
+        save_parquet(workspace.images_path, data, job.dataset.classes)
+
+
+def count_parameters(synthesizer: Synthesizer) -> int | None:
+    """Return the number of parameters of all modules a method holds as attributes; None if it holds none."""
+    modules = [value for value in vars(synthesizer).values() if isinstance(value, nn.Module)]
+    return sum(p.numel() for module in modules for p in module.parameters()) or None
+
+
+def _execute(
+    job: Job,
+    workspace: Workspace,
+    splits: Splits,
+    data_dir: Path | None,
+    device: str,
+    reporter: Reporter,
+    clock: CostClock,
+) -> RunRecord:
+    spec, task = job.spec, job.dataset.task()
+    noise, session = workspace.noise()
+    file = workspace.ledger_file()
+    ledgers = _ledgers(job, file, session)
+    context = RunContext(workspace.state, device, Seeds(spec.seed), reporter)
+    public = None
+    if job.public:
+        public = fit_to_task(load_public(job.public, data_dir), task, conditional=spec.pretrain == "conditional")
+
+    synthesizer = job.synthesizer(job.resolved.config, task, context)
+    if not workspace.images_path.exists():
+        if public:
+            _pretrain(job, synthesizer, public, workspace, context)
+        synthesizer.fit(PrivateDataset(splits.train, task, ledgers[0], noise, context))
+        context.once("parameters", lambda: count_parameters(synthesizer))
+        _generate(job, synthesizer, workspace, reporter)
+    synthetic = load_parquet(workspace.images_path, task.shape, task.n_classes)
+
+    validation = PrivateDataset(splits.validation, task, ledgers[1], noise, context)
+    inputs = EvalInputs(
+        synthetic=synthetic,
+        splits=splits,
+        task=task,
+        track=job.track,
+        device=device,
+        cache=workspace.cache / "features",
+        reporter=reporter,
+        selector=NoisySelector(validation, spec.epsilon, len(job.track.classifiers)),
+    )
+    scores = evaluate(inputs, (workspace.scores, workspace.store_scores))
+    record = build_record(
+        workspace=workspace,
+        plan=job.plan(),
+        method=job.method,
+        track=job.track,
+        dataset=job.dataset,
+        fingerprints={side: getattr(splits, side).fingerprint for side in ("train", "validation", "test")},
+        data_source=locate(job.dataset, data_dir).kind,
+        public=public,
+        ledgers=ledgers,
+        synthetic=synthetic,
+        scores=scores,
+        clock=clock,
+        device=device,
+        parameters=context.recall("parameters"),
+    )
+    workspace.finish(record)
+    return record
+
+
+def run_job(
+    job: Job,
+    runs: Path,
+    data_dir: Path | None = None,
+    device: str = "auto",
+    observers: Sequence[Observer] = (),
+    quiet: bool = False,
+) -> RunRecord:
+    """Run a prepared job, or continue it, or return its record if it is complete.
+
+    Args:
+        job: see ``prepare``.
+        runs: root of run folders.
+        data_dir: folder of data mirrors; else ``DPIB_DATA``, else the Hub.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or a torch device.
+        observers: get every progress event.
+        quiet: draw no progress.
+
+    Raises:
+        DpibError: whatever went wrong; the folder stays as it is and the same call continues.
+    """
+    workspace = Workspace(runs, job.spec)
+    found = workspace.finished()
+    if found is not None:
+        workspace.forget_noise()
+        return found
+    locate(job.dataset, data_dir)
+    if job.public:
+        locate(job.public, data_dir)
+    with workspace.open():
+        workspace.begin(job.plan())
+        clock = CostClock(workspace.folder / "cost.json")
+        with terminal_reporter(quiet, clock, plugins.observe, *observers) as reporter:
+            with reporter.task("load data"):
+                splits = load_splits(job.dataset, data_dir)
+            return _execute(job, workspace, splits, data_dir, choose_device(device), reporter, clock)
+
+
+def run(
+    method: str,
+    dataset: str,
+    epsilon: float,
+    *,
+    track: str = "lite",
+    seed: int = 0,
+    public: str = "none",
+    pretrain: Literal["none", "conditional", "unconditional"] | None = None,
+    variant: str | None = None,
+    overrides: dict[str, bool | int | float | str] | None = None,
+    plugin: Path | str | None = None,
+    runs: Path | str = DEFAULT_RUNS,
+    data_dir: Path | str | None = None,
+    device: str = "auto",
+    quiet: bool = False,
+) -> RunRecord:
+    """Run one method on one dataset at one ε and return its record: ``dpib run`` from Python.
+
+    Calling it again with the same arguments continues an interrupted run or returns the finished record.
+
+    Args:
+        method: name of an installed method, or of one in ``plugin``.
+        dataset: name of a sensitive dataset of the track.
+        epsilon: total budget ε > 0; δ is the dataset's.
+        track: ``"lite"`` or a full name such as ``"lite-v1"``.
+        seed: public seed for initialisation and sampling; DP noise never comes from it.
+        public: public dataset to pretrain on, or ``"none"``.
+        pretrain: how public labels are used.
+        variant: a named size preset of the method.
+        overrides: hyper-parameters to change; marks the record ``tuned``.
+        plugin: a single Python file that brings the method.
+        runs: folder for run folders.
+        data_dir: folder of data mirrors; else ``DPIB_DATA``, else the Hub.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``.
+        quiet: draw no progress.
+
+    Raises:
+        DpibError: see ``dpib.errors``.
+    """
+    if plugin is not None:
+        plugins.load_file(plugin)
+    spec = make_spec(
+        method, dataset, epsilon, track, seed, public, pretrain, variant=variant, overrides=dict(overrides or {})
+    )
+    return run_job(prepare(spec), Path(runs), Path(data_dir) if data_dir else None, device, quiet=quiet)

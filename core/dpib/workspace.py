@@ -1,0 +1,200 @@
+"""The run folder: the only module that knows its paths. The folder is the state; a repeated run continues from it.
+
+::
+
+    <runs>/<track>/<dataset>/<method>/eps1-seed0-1a2b3c4d/
+      run.json         what was asked, resolved, and by which code; written first, never changed
+      ledger.jsonl     append-only account of accesses to private data
+      noise.secret     makes the noise; mode 0600, deleted when the record is written
+      state/           the method's own checkpoints
+      images.parquet   the synthetic set, in the layout of the Hub
+      grid.png         a sample of it
+      scores/          one file per metric, so that a failed one can be redone alone
+      cost.json        seconds per stage and peak memory, over all sessions
+      record.json      written last
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from dpib.errors import ConfigError, RunError, StorageError
+from dpib.files import exclusive, write_atomically, write_text_atomically
+from dpib.privacy.ledger import LedgerFile
+from dpib.privacy.noise import SECRET_BYTES, NoiseSource
+from dpib.records import RunRecord, Score, load_record
+from dpib.spec import Frozen, RunSpec
+
+DEFAULT_RUNS = Path("runs")
+
+
+class RunPlan(Frozen):
+    """What a run folder was begun for; a folder never serves another.
+
+    Attributes:
+        config: resolved hyper-parameters.
+        method_digest: sources of the method; a half-finished run is continued by the same code only, since its
+            noise is replayed.
+        core_digest: sources of dpib itself.
+    """
+
+    spec: RunSpec
+    config: Mapping[str, Any]
+    layers: tuple[str, ...]
+    changed: tuple[str, ...]
+    distribution: str
+    version: str
+    method_digest: str
+    core_digest: str
+
+
+class Workspace:
+    """One run folder.
+
+    Args:
+        runs: root of all run folders.
+        spec: the run; gives the folder its place.
+    """
+
+    def __init__(self, runs: Path, spec: RunSpec) -> None:
+        self.runs = runs
+        self.folder = runs / spec.track / spec.dataset / spec.method / spec.run_id
+        self.spec = spec
+
+    @property
+    def record_path(self) -> Path:
+        """Where the record goes."""
+        return self.folder / "record.json"
+
+    @property
+    def ledger_path(self) -> Path:
+        """The ledger."""
+        return self.folder / "ledger.jsonl"
+
+    @property
+    def images_path(self) -> Path:
+        """The synthetic set."""
+        return self.folder / "images.parquet"
+
+    @property
+    def grid_path(self) -> Path:
+        """The sample grid."""
+        return self.folder / "grid.png"
+
+    @property
+    def state(self) -> Path:
+        """Folder of the method's checkpoints."""
+        return self.folder / "state"
+
+    @property
+    def cache(self) -> Path:
+        """Folder of public artefacts that runs share: features and pretrained states."""
+        return self.runs / ".cache"
+
+    def finished(self) -> RunRecord | None:
+        """Return the record if this run is complete.
+
+        Raises:
+            ConfigError: if the folder holds the record of another run.
+        """
+        if not self.record_path.exists():
+            return None
+        record = load_record(self.record_path)
+        if record.task.spec != self.spec:
+            raise ConfigError(self._other_run(record.task.spec))
+        return record
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Hold the folder for this process.
+
+        Raises:
+            StorageError: if it cannot be made or another process holds it.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"Cannot make the run folder {self.folder}: {error.strerror}.") from error
+        with exclusive(self.folder):
+            yield
+
+    def begin(self, plan: RunPlan) -> None:
+        """Write down the plan, or check that the folder was begun for the same one.
+
+        Raises:
+            ConfigError: if the folder belongs to another spec, configuration or version of the code.
+        """
+        path = self.folder / "run.json"
+        if not path.exists():
+            write_text_atomically(path, json.dumps(plan.model_dump(mode="json"), indent=1) + "\n")
+            return
+        try:
+            begun = RunPlan.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise RunError(f"{path} is damaged. Delete the run folder to start anew.") from error
+        if begun.spec != plan.spec:
+            raise ConfigError(self._other_run(begun.spec))
+        differing = [name for name in RunPlan.model_fields if getattr(begun, name) != getattr(plan, name)]
+        if differing:
+            raise ConfigError(
+                f"{self.folder} was begun with another {' and '.join(differing)}. A half-finished private run is "
+                "continued by the same code and settings only. Finish it with those, or delete the folder."
+            )
+
+    def _other_run(self, found: RunSpec) -> str:
+        differing = [
+            f"{name} {getattr(found, name)!r} instead of {getattr(self.spec, name)!r}"
+            for name in RunSpec.model_fields
+            if getattr(found, name) != getattr(self.spec, name)
+        ]
+        return f"{self.folder} holds another run: {', '.join(differing)}. Choose another --runs folder."
+
+    def noise(self) -> tuple[NoiseSource, str]:
+        """Return the run's noise source and the name of its session, made on first use.
+
+        A session ends when its secret is lost; accesses of a lost session cannot be replayed, only charged anew.
+        """
+        path = self.folder / "noise.secret"
+        if not path.exists():
+            content = secrets.token_hex(8) + os.urandom(SECRET_BYTES).hex()
+            write_atomically(path, lambda file: file.write(content.encode()), mode=0o600)
+        content = path.read_text()
+        return NoiseSource(bytes.fromhex(content[16:])), content[:16]
+
+    def forget_noise(self) -> None:
+        """Delete the secret. Afterwards nobody can reproduce the noise."""
+        (self.folder / "noise.secret").unlink(missing_ok=True)
+
+    def ledger_file(self) -> LedgerFile:
+        """Open the ledger."""
+        return LedgerFile(self.ledger_path)
+
+    def scores(self, metric: str) -> tuple[Score, ...] | None:
+        """Return the stored scores of a metric, or None if it has to be computed."""
+        path = self.folder / "scores" / f"{metric}.json"
+        if not path.exists():
+            return None
+        return tuple(Score.from_plain(item) for item in json.loads(path.read_text()))
+
+    def store_scores(self, metric: str, scores: tuple[Score, ...]) -> None:
+        """Keep the scores of a metric."""
+        content = [score.model_dump(mode="json") for score in scores]
+        write_text_atomically(self.folder / "scores" / f"{metric}.json", json.dumps(content, allow_nan=False))
+
+    def finish(self, record: RunRecord) -> None:
+        """Write the record, last, and forget the noise."""
+        write_text_atomically(self.record_path, record.to_json())
+        self.forget_noise()
+
+    def attempts(self) -> int:
+        """Return how many runs of this method on this dataset and ε lie in the runs folder, this one included."""
+        siblings = self.folder.parent.glob(f"eps{self.spec.epsilon:g}-*/run.json")
+        return max(1, sum(1 for _ in siblings))
