@@ -90,7 +90,9 @@ class CostClock:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        stored: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"seconds": {}, "total": 0.0, "peak": 0}
+        stored: dict[str, Any] = (
+            json.loads(path.read_text()) if path.exists() else {"seconds": {}, "total": 0.0, "peak": 0}
+        )
         self._before: dict[str, float] = stored["seconds"]
         self._peak: int = stored["peak"]
         self._total_before: float = stored["total"]

@@ -17,8 +17,6 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,9 +25,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from dpib.errors import ConfigError, RunError, StorageError
-from dpib.files import exclusive, write_atomically, write_text_atomically
+from dpib.files import exclusive, write_text_atomically
 from dpib.privacy.ledger import LedgerFile
-from dpib.privacy.noise import SECRET_BYTES, NoiseSource
+from dpib.privacy.noise import NoiseSource, forget_noise, noise_of_folder
 from dpib.records import RunRecord, Score, load_record
 from dpib.spec import Frozen, RunSpec
 
@@ -158,20 +156,12 @@ class Workspace:
         return f"{self.folder} holds another run: {', '.join(differing)}. Choose another --runs folder."
 
     def noise(self) -> tuple[NoiseSource, str]:
-        """Return the run's noise source and the name of its session, made on first use.
-
-        A session ends when its secret is lost; accesses of a lost session cannot be replayed, only charged anew.
-        """
-        path = self.folder / "noise.secret"
-        if not path.exists():
-            content = secrets.token_hex(8) + os.urandom(SECRET_BYTES).hex()
-            write_atomically(path, lambda file: file.write(content.encode()), mode=0o600)
-        content = path.read_text()
-        return NoiseSource(bytes.fromhex(content[16:])), content[:16]
+        """Return the run's noise source and the name of its session; see ``noise_of_folder``."""
+        return noise_of_folder(self.folder)
 
     def forget_noise(self) -> None:
-        """Delete the secret. Afterwards nobody can reproduce the noise."""
-        (self.folder / "noise.secret").unlink(missing_ok=True)
+        """Delete the secret that makes the noise."""
+        forget_noise(self.folder)
 
     def ledger_file(self) -> LedgerFile:
         """Open the ledger."""

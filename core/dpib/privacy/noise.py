@@ -10,10 +10,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import secrets
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from dpib.files import write_atomically
 
 SECRET_BYTES = 32
 DESCRIPTION = "Philox keyed by HMAC-SHA256 of a 256-bit secret from os.urandom"
@@ -66,3 +70,25 @@ class NoiseSource:
             return torch.arange(n)
         chosen = self._stream("sampling", charge, step).random(n) < sample_rate
         return torch.from_numpy(np.flatnonzero(chosen))
+
+
+_FILE = "noise.secret"
+_SESSION_DIGITS = 16
+
+
+def noise_of_folder(folder: Path) -> tuple[NoiseSource, str]:
+    """Return a run folder's noise source and the name of its session, made with fresh entropy on first use.
+
+    A session ends when its secret is lost; accesses of a lost session cannot be replayed, only charged anew.
+    """
+    path = folder / _FILE
+    if not path.exists():
+        content = secrets.token_hex(_SESSION_DIGITS // 2) + os.urandom(SECRET_BYTES).hex()
+        write_atomically(path, lambda file: file.write(content.encode()), mode=0o600)
+    content = path.read_text()
+    return NoiseSource(bytes.fromhex(content[_SESSION_DIGITS:])), content[:_SESSION_DIGITS]
+
+
+def forget_noise(folder: Path) -> None:
+    """Delete a folder's secret. Afterwards nobody can reproduce the noise."""
+    (folder / _FILE).unlink(missing_ok=True)

@@ -1,0 +1,110 @@
+"""Labelled images that somebody else made: a parquet file, an ``.npz`` without pickle, or a folder per class."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from dpib.data.imagefile import load_parquet
+from dpib.data.images import LabelledImages
+from dpib.errors import DataError
+from dpib.spec import TaskInfo
+
+MAX_IMAGES = 1_000_000
+_SUFFIXES = {".png", ".jpg", ".jpeg"}
+
+
+def read_images(path: Path, task: TaskInfo) -> LabelledImages:
+    """Read labelled images of a task's shape and classes.
+
+    Args:
+        path: a ``.parquet`` file (columns image, label); an ``.npz`` file (``images`` uint8 (N, H, W), (N, H, W, C)
+            or (N, C, H, W), ``labels`` integers (N,)); or a folder with one subfolder of PNG or JPEG files per
+            class, named by class or by label number.
+
+    Raises:
+        DataError: if it is none of these, or its images do not fit the task.
+    """
+    if path.is_dir():
+        data = _read_folder(path, task)
+    elif path.suffix == ".npz":
+        data = _read_npz(path, task)
+    elif path.suffix == ".parquet":
+        data = load_parquet(path, task.shape, task.n_classes)
+    elif not path.exists():
+        raise DataError(f"No images at {path}.")
+    else:
+        raise DataError(f"{path}: expected a folder with one subfolder per class, an .npz file or a .parquet file.")
+    data.check_against(task.shape, task.n_classes, str(path))
+    if not len(data):
+        raise DataError(f"{path} holds no images.")
+    return data
+
+
+def _read_folder(path: Path, task: TaskInfo) -> LabelledImages:
+    folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    numbers = {name: label for label, name in enumerate(task.classes)}
+    numbers |= {str(label): label for label in range(task.n_classes)}
+    unknown = [folder.name for folder in folders if folder.name not in numbers]
+    if unknown or not folders:
+        found = ", ".join(unknown[:5]) or "no subfolders"
+        raise DataError(f"{path}: expected one subfolder per class ({', '.join(task.classes[:12])}), found {found}.")
+    images, labels = [], []
+    for folder in folders:
+        for file in sorted(entry for entry in folder.iterdir() if entry.suffix.lower() in _SUFFIXES):
+            images.append(_read_image(file, task.shape))
+            labels.append(numbers[folder.name])
+    if not images:
+        raise DataError(f"{path}: the class folders hold no PNG or JPEG files.")
+    return LabelledImages(torch.from_numpy(np.stack(images)), torch.tensor(labels, dtype=torch.int64))
+
+
+def _read_image(file: Path, shape: tuple[int, int, int]) -> np.ndarray:
+    channels, height, width = shape
+    try:
+        with Image.open(file, formats=("PNG", "JPEG")) as image:
+            if image.size != (width, height):
+                raise DataError(f"{file}: expected {width}x{height} pixels, got {image.size[0]}x{image.size[1]}.")
+            pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{file}: the image cannot be decoded ({error}).") from error
+    return pixels.reshape(height, width, channels).transpose(2, 0, 1)
+
+
+def _read_npz(path: Path, task: TaskInfo) -> LabelledImages:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            shape = _checked_header(archive, "images.npy", "uint8", task)
+            _checked_header(archive, "labels.npy", "int", task)
+        with np.load(path, allow_pickle=False) as arrays:
+            images, labels = arrays["images"], arrays["labels"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+        raise DataError(f"{path}: cannot be read as .npz ({error}).") from error
+    channels, height, width = task.shape
+    if shape[1:] == (height, width) and channels == 1:
+        images = images[:, None]
+    elif shape[1:] == (height, width, channels):
+        images = images.transpose(0, 3, 1, 2)
+    return LabelledImages(torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels.astype(np.int64)))
+
+
+def _checked_header(archive: zipfile.ZipFile, member: str, kind: str, task: TaskInfo) -> Sequence[int]:
+    """Return the array's shape; refuse one that the payload cannot hold, before anything is allocated."""
+    info = archive.getinfo(member)
+    with archive.open(info) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+        payload = info.file_size - file.tell()
+    fits = dtype == np.uint8 if kind == "uint8" else dtype.kind in "iu"
+    count = int(np.prod(shape, dtype=np.float64)) * dtype.itemsize
+    if not fits or not shape or shape[0] > MAX_IMAGES or count != payload:
+        raise DataError(
+            f"{member}: expected {kind} data for at most {MAX_IMAGES} images of {task.shape}, got {dtype} {shape}."
+        )
+    return tuple(shape)
