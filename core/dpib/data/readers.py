@@ -26,6 +26,7 @@ def read_images(path: Path, task: TaskInfo) -> LabelledImages:
         path: a ``.parquet`` file (columns image, label); an ``.npz`` file (``images`` uint8 (N, H, W), (N, H, W, C)
             or (N, C, H, W), ``labels`` integers (N,)); or a folder with one subfolder of PNG or JPEG files per
             class, named by class or by label number.
+        task: shape and classes to expect.
 
     Raises:
         DataError: if it is none of these, or its images do not fit the task.

@@ -1,0 +1,39 @@
+# Two commands matter: `make demo` shows what dpib does, `make test` shows that it works.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-slow coverage check schema clean
+
+demo: .venv/installed
+	$(BIN)/dpib run experiments/demo.toml --runs runs
+
+test: .venv/developed
+	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
+
+test-slow: .venv/developed
+	$(BIN)/python -m pytest -m "slow or gpu"
+
+coverage: .venv/developed
+	$(BIN)/python -m pytest tests/privacy --cov=dpib.privacy --cov-branch --cov-report=term-missing --cov-fail-under=100
+
+check: .venv/developed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+schema: .venv/installed
+	$(BIN)/python -c "import json, dpib.records as r; print(json.dumps(r.record_json_schema(), indent=1, sort_keys=True))" > submissions/record.schema.json
+
+clean:
+	rm -rf .venv build dist *.egg-info core/*.egg-info runs
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python setup.cfg pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+.venv/developed: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]"
+	touch $@
