@@ -206,6 +206,11 @@ class RunRecord(Frozen):
         draft = cls(id="0" * 64, **blocks)
         return draft.model_copy(update={"id": draft.content_digest})
 
+    def superseding(self, earlier: RunRecord) -> RunRecord:
+        """Return this record marked as the successor of an earlier one."""
+        draft = self.model_copy(update={"supersedes": earlier.id})
+        return draft.model_copy(update={"id": draft.content_digest})
+
     @property
     def content_digest(self) -> str:
         """SHA-256 of the canonical JSON without the id."""

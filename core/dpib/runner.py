@@ -12,9 +12,10 @@ from torch import nn
 from dpib import plugins
 from dpib.context import RunContext
 from dpib.data.imagefile import load_parquet, save_grid, save_parquet
-from dpib.data.images import LabelledImages, PublicDataset, Splits
+from dpib.data.images import LabelledImages, PublicDataset
 from dpib.data.load import load_public, load_splits, locate
 from dpib.data.public import fit_to_task
+from dpib.data.splits import SIDES
 from dpib.errors import RunError
 from dpib.evaluation import evaluate
 from dpib.job import Job, make_spec, prepare
@@ -25,7 +26,7 @@ from dpib.privacy.ledger import Budget, LedgerFile, PrivacyLedger
 from dpib.privacy.private import PrivateDataset
 from dpib.progress import Observer, Reporter, terminal_reporter
 from dpib.recording import build_record
-from dpib.records import RunRecord
+from dpib.records import RunRecord, load_record
 from dpib.seeds import Seeds
 from dpib.spec import sha256_text
 from dpib.synthesizer import Synthesizer
@@ -83,13 +84,16 @@ def count_parameters(synthesizer: Synthesizer) -> int | None:
 def _execute(
     job: Job,
     workspace: Workspace,
-    splits: Splits,
     data_dir: Path | None,
     device: str,
     reporter: Reporter,
     clock: CostClock,
 ) -> RunRecord:
     spec, task = job.spec, job.dataset.task()
+    with reporter.task("load data"):
+        splits = load_splits(job.dataset, data_dir)
+        fingerprints = {side: getattr(splits, side).fingerprint for side in SIDES}
+        workspace.pin_data(fingerprints)
     noise, session = workspace.noise()
     file = workspace.ledger_file()
     ledgers = _ledgers(job, file, session)
@@ -119,13 +123,13 @@ def _execute(
         selector=NoisySelector(validation, spec.epsilon, len(job.track.classifiers)),
     )
     scores = evaluate(inputs, (workspace.scores, workspace.store_scores))
-    record = build_record(
+    return build_record(
         workspace=workspace,
         plan=job.plan(),
         method=job.method,
         track=job.track,
         dataset=job.dataset,
-        fingerprints={side: getattr(splits, side).fingerprint for side in ("train", "validation", "test")},
+        fingerprints=fingerprints,
         data_source=locate(job.dataset, data_dir).kind,
         public=public,
         ledgers=ledgers,
@@ -135,8 +139,6 @@ def _execute(
         device=device,
         parameters=context.recall("parameters"),
     )
-    workspace.finish(record)
-    return record
 
 
 def run_job(
@@ -148,6 +150,8 @@ def run_job(
     quiet: bool = False,
 ) -> RunRecord:
     """Run a prepared job, or continue it, or return its record if it is complete.
+
+    A record with an undefined score is superseded by a new one if the score can be computed now.
 
     Args:
         job: see ``prepare``.
@@ -162,7 +166,7 @@ def run_job(
     """
     workspace = Workspace(runs, job.spec)
     found = workspace.finished()
-    if found is not None:
+    if found is not None and found.status == "complete":
         workspace.forget_noise()
         return found
     locate(job.dataset, data_dir)
@@ -172,9 +176,12 @@ def run_job(
         workspace.begin(job.plan())
         clock = CostClock(workspace.folder / "cost.json")
         with terminal_reporter(quiet, clock, plugins.observe, *observers) as reporter:
-            with reporter.task("load data"):
-                splits = load_splits(job.dataset, data_dir)
-            return _execute(job, workspace, splits, data_dir, choose_device(device), reporter, clock)
+            record = _execute(job, workspace, data_dir, choose_device(device), reporter, clock)
+        if found is not None and found.scores == record.scores:
+            workspace.forget_noise()
+            return found
+        workspace.finish(record if found is None else record.superseding(found))
+        return load_record(workspace.record_path)
 
 
 def run(

@@ -4,6 +4,7 @@
 
     <runs>/<track>/<dataset>/<method>/eps1-seed0-1a2b3c4d/
       run.json         what was asked, resolved, and by which code; written first, never changed
+      data.json        fingerprints of the real images it reads
       ledger.jsonl     append-only account of accesses to private data
       noise.secret     makes the noise; mode 0600, deleted when the record is written
       state/           the method's own checkpoints
@@ -146,6 +147,19 @@ class Workspace:
                 f"{self.folder} was begun with another {' and '.join(differing)}. A half-finished private run is "
                 "continued by the same code and settings only. Finish it with those, or delete the folder."
             )
+
+    def pin_data(self, fingerprints: Mapping[str, str]) -> None:
+        """Write down which data the run reads, or check that they are the same as before.
+
+        Raises:
+            ConfigError: if the data changed: noise that was drawn for other data must not be used again.
+        """
+        path = self.folder / "data.json"
+        content = json.dumps(dict(fingerprints), indent=1, sort_keys=True) + "\n"
+        if not path.exists():
+            write_text_atomically(path, content)
+        elif path.read_text() != content:
+            raise ConfigError(f"{self.folder} was begun with other data. Finish it with those, or delete the folder.")
 
     def _other_run(self, found: RunSpec) -> str:
         differing = [
