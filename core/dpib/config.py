@@ -16,6 +16,7 @@ variant's size would silently depend on the dataset. A table may name a dataset 
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -106,7 +107,7 @@ def _read_presets(method: Method, fields: set[str]) -> tuple[Path, dict[str, Map
         return Path(), {}
     path = module_folder(method.implementation.partition(":")[0]) / method.presets
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(json.dumps(tomllib.loads(path.read_text(encoding="utf-8")), default=str))  # dates as text
     except OSError as error:
         raise PluginError(f"The presets of '{method.card.name}' cannot be read: {path}: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -174,7 +175,7 @@ def _select(method: Method, tables: Mapping[str, Mapping[str, Any]], spec: RunSp
         if order[-1] not in tables:
             known = (name.removeprefix("variant.") for name in tables if name.startswith("variant."))
             raise UnknownName(f"variant of {method.card.name}", spec.variant, known)
-    return tuple(name for name in order if name in tables)
+    return tuple(name for name in order if tables.get(name))
 
 
 def _check_keys(keys: Iterable[str], fields: set[str], place: str) -> None:

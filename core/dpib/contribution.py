@@ -16,6 +16,7 @@ from dpib.spec import DatasetSpec, MethodCard, Track
 from dpib.synthesizer import Method, Synthesizer
 
 Item = TypeVar("Item")
+UNPACKAGED = "unpackaged"
 Kind = Literal["method", "dataset", "metric", "track"]
 
 
@@ -61,8 +62,9 @@ class Contribution:
     """Everything one plugin registered, all or nothing.
 
     Attributes:
-        name: entry-point name, file name, or ``"built-in"``.
+        name: entry-point name, path of a single-file plugin, or ``"built-in"``.
         distribution: what was installed; the file's name for a single-file plugin.
+        version: its version; ``UNPACKAGED`` for a single-file plugin.
     """
 
     name: str
@@ -75,8 +77,8 @@ class Contribution:
 
     @property
     def owner(self) -> str:
-        """Distribution and version, for messages."""
-        return f"{self.distribution} {self.version}"
+        """Who to name in messages: distribution and version, or the file."""
+        return self.name if self.version == UNPACKAGED else f"{self.distribution} {self.version}"
 
     def names(self) -> Iterator[tuple[Kind, str]]:
         """Yield (kind, name) of everything brought."""

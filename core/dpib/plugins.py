@@ -28,7 +28,7 @@ from typing import Literal
 
 from dpib.__about__ import __version__
 from dpib.builtin import BuiltIn
-from dpib.contribution import Contribution, InstalledMethod, Kind, collect, new_manager
+from dpib.contribution import UNPACKAGED, Contribution, InstalledMethod, Kind, collect, new_manager
 from dpib.errors import PluginError, UnknownName
 from dpib.loading import describe_failure, discover, owner_of, resolve
 from dpib.progress import RunEvent
@@ -151,7 +151,7 @@ class PluginRegistry:
         sys.modules[module_name] = module
         try:
             spec.loader.exec_module(module)
-            self._admit(key, module, collect(module, path.name, path.name, "unpackaged"))
+            self._admit(key, module, collect(module, key, path.name, UNPACKAGED))
         except (Exception, SystemExit) as error:
             del sys.modules[module_name]
             raise PluginError(f"Plugin file {path} cannot be loaded: {describe_failure(error)}") from error
@@ -224,9 +224,7 @@ class PluginRegistry:
 
 
 def _clash(kind: str, name: str, owners: Iterable[str]) -> str:
-    return (
-        f"The {kind} name '{name}' is claimed by {' and by '.join(owners)}. Uninstall one, or choose with DPIB_PLUGINS."
-    )
+    return f"The {kind} name '{name}' is claimed by {' and by '.join(owners)}. Remove one, or choose with DPIB_PLUGINS."
 
 
 @cache

@@ -30,7 +30,7 @@ def plugins(
     Broken plugins are listed with the reason. DPIB_PLUGINS=a,b considers only these packages or entry points from
     outside dpib (empty: none); DPIB_STRICT_PLUGINS=1 stops at the first broken one.
 
-    Example: dpib plugins --json
+        dpib plugins --json
     """
     statuses = registered.load_all()
     if json:
@@ -57,7 +57,7 @@ def datasets(
 
     With --check and a name, exits with 3 if the dataset cannot be loaded from anywhere.
 
-    Example: dpib datasets mnist --check
+        dpib datasets mnist --check
     """
     if data_dir is not None and not check:
         raise ConfigError("--data-dir is used by --check only.")
@@ -80,7 +80,7 @@ def datasets(
 def metrics(json: Json = False) -> None:
     """List metrics.
 
-    Example: dpib metrics --json
+    dpib metrics --json
     """
     cards = [plugin.card for plugin in catalogue.metrics()]
     if json:
@@ -97,7 +97,7 @@ def metrics(json: Json = False) -> None:
 def tracks(json: Json = False) -> None:
     """List tracks, the rules a result belongs to. A family name such as lite means its newest version.
 
-    Example: dpib tracks --json
+    dpib tracks --json
     """
     known = catalogue.tracks()
     if json:

@@ -17,7 +17,7 @@ def new(
 ) -> None:
     """Write the package dpib-plugin-NAME with a method that works, for you to change.
 
-    Example: dpib new my-method
+    dpib new my-method
     """
     folder = write_plugin(name, directory)
     typer.echo(folder)

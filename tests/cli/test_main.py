@@ -1,0 +1,100 @@
+"""Exit codes, messages, and a help page that is quick."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from dpib.__about__ import __version__
+from dpib.cli.commands import BUILT_IN
+from dpib.cli.main import app, reported_errors
+from dpib.errors import BudgetExceeded, ConfigError, DataError, RunError, StorageError
+
+ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+
+
+def dpib(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dpib", *arguments]
+    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+
+
+def test_help_lists_every_command_with_its_line() -> None:
+    result = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0
+    for row in BUILT_IN:
+        assert any(row.name in line and row.help in line for line in result.stdout.splitlines()), row.name
+
+
+def test_help_is_quick() -> None:
+    seconds = []
+    for _ in range(3):
+        began = time.monotonic()
+        done = dpib("--help")
+        seconds.append(time.monotonic() - began)
+    assert "verify" in done.stdout
+    assert min(seconds) < 1.5
+
+
+def test_version_is_printed() -> None:
+    assert CliRunner().invoke(app, ["--version"]).stdout.strip() == __version__
+
+
+@pytest.mark.parametrize("arguments", [["rnu"], ["tracks", "--nothing"], ["new"], ["datasets", "mnits"]])
+def test_misuse_exits_with_2(arguments: list[str]) -> None:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr
+
+
+def _caused_by(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device", "/runs/images.parquet")
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "message"),
+    [
+        (ConfigError("wrong key"), 2, "Error: wrong key"),
+        (BudgetExceeded("too much"), 1, "Error: too much"),
+        (DataError("absent"), 3, "Error: absent"),
+        (FULL, 3, "the disk is full (/runs/images.parquet)"),
+        (_caused_by(RuntimeError("cannot save"), FULL), 3, "the disk is full"),
+        (_caused_by(RunError("stage failed"), FULL), 3, "the disk is full"),
+        (_caused_by(StorageError("no room in runs/"), FULL), 3, "Error: no room in runs/"),
+        (KeyboardInterrupt(), 130, "The same command resumes"),
+    ],
+)
+def test_a_deliberate_error_is_one_message(
+    error: BaseException, exit_code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit) as stopped, reported_errors():
+        raise error
+    captured = capsys.readouterr()
+    assert stopped.value.exit_code == exit_code
+    assert message in captured.err
+    assert captured.out == ""
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError), reported_errors():
+        _ = 1 / 0
+    with pytest.raises(FileNotFoundError), reported_errors():
+        raise FileNotFoundError(errno.ENOENT, "gone")
+
+
+def test_errors_of_commands_reach_the_exit_code() -> None:
+    done = dpib("datasets", "mnits")
+    assert done.returncode == 2
+    assert "Did you mean 'mnist'" in done.stderr
+    assert "Traceback" not in done.stderr
