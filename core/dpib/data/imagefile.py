@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dpib.data.decode import decode_rows
 from dpib.data.images import LabelledImages
+from dpib.data.sources import no_progress_bars
 from dpib.errors import DataError
 from dpib.files import write_atomically
 
@@ -40,7 +41,8 @@ def save_parquet(path: Path, data: LabelledImages, classes: tuple[str, ...]) -> 
         },
         features=Features({"image": ImageFeature(), "label": ClassLabel(names=list(classes))}),
     )
-    write_atomically(path, lambda file: table.to_parquet(file))
+    with no_progress_bars():
+        write_atomically(path, lambda file: table.to_parquet(file))
 
 
 def load_parquet(path: Path, shape: tuple[int, int, int], n_classes: int) -> LabelledImages:

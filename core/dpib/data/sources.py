@@ -119,7 +119,7 @@ def _open(source: HubSource, split: str, files: tuple[Path, ...] | None, what: s
     import datasets
 
     try:
-        with _no_progress_bars():
+        with no_progress_bars():
             if files is None:
                 return datasets.load_dataset(source.repo, revision=source.revision, split=split)
             patterns = [glob.escape(str(file)) for file in files]
@@ -146,7 +146,7 @@ def _damaged(files: tuple[Path, ...]) -> str:
 
 
 @contextlib.contextmanager
-def _no_progress_bars() -> Iterator[None]:
+def no_progress_bars() -> Iterator[None]:
     """Silence the bars of ``datasets`` for a while, unless the user's environment decides about them."""
     import datasets
 

@@ -13,6 +13,8 @@ from typing import Literal
 import dp_accounting
 from dp_accounting.pld import PLDAccountant
 from dp_accounting.rdp import RdpAccountant
+from scipy.optimize import brentq
+from scipy.special import log_ndtr, ndtr
 
 from dpib.errors import BudgetExceeded, UnsupportedMechanism
 from dpib.privacy.events import NonPrivate, PureDp, SampledGaussian
@@ -27,6 +29,8 @@ _RELATIONS = {
 }
 _CALIBRATION_TOLERANCE = 1e-4
 """Width of the calibrated noise multiplier's interval, relative to its size; the safe side is returned."""
+_LEAST_NOISE, _MOST_NOISE = 0.05, 1e9
+"""Calibration stops here. Below, PLD takes minutes, and rates below δ would ask for no noise at all."""
 
 # RDP warns about orders that do not converge at small noise; those orders are left out, which is sound.
 logging.getLogger("absl").setLevel(logging.ERROR)
@@ -110,7 +114,7 @@ def calibrate(
 ) -> float:
     """Return the smallest noise multiplier with which ``event`` still fits beside ``spent``, by PLD.
 
-    Errs on the safe side: ε of ``spent`` plus the result is at most ``target_epsilon``.
+    Errs on the safe side: ε of ``spent`` plus the result is at most ``target_epsilon``. Never returns less than 0.05.
 
     Args:
         spent: Gaussian events already charged.
@@ -123,6 +127,35 @@ def calibrate(
         BudgetExceeded: if nothing is left.
     """
     return _calibrate(tuple(spent), event, target_epsilon, delta, relation)
+
+
+def gaussian_epsilon(mu: float, delta: float) -> float:
+    """Return the exact ε of Gaussian releases with total signal-to-noise ratio ``mu`` = √Σ 1/σ².
+
+    Source:
+        Balle and Wang 2018, Theorem 8: δ(ε) = Φ(μ/2 − ε/μ) − e^ε Φ(−μ/2 − ε/μ).
+    """
+
+    def excess(epsilon: float) -> float:
+        shift = epsilon / mu
+        return float(ndtr(mu / 2 - shift) - math.exp(epsilon + log_ndtr(-mu / 2 - shift)) - delta)
+
+    if excess(0.0) <= 0:
+        return 0.0
+    upper = 1.0
+    while excess(upper) > 0:
+        upper *= 2
+    return float(brentq(excess, 0.0, upper, xtol=1e-12, rtol=1e-12))
+
+
+def _exact_noise(spent: Sequence[SampledGaussian], event: SampledGaussian, target: float, delta: float) -> float:
+    """Return the noise multiplier at which unsampled Gaussian releases reach ``target`` exactly."""
+    before = math.fsum(one.steps / one.noise_multiplier**2 for one in spent)
+
+    def gap(log_sigma: float) -> float:
+        return gaussian_epsilon(math.sqrt(before + event.steps * math.exp(-2 * log_sigma)), delta) - target
+
+    return math.exp(brentq(gap, -7.0, 25.0, xtol=1e-9))
 
 
 @lru_cache(maxsize=256)
@@ -141,18 +174,28 @@ def _calibrate(
     def total(noise_multiplier: float, accountant: AccountantName = "pld") -> float:
         return epsilon([*spent, event.with_noise(noise_multiplier)], delta, accountant, relation)
 
-    # PLD is slow, most of all at small noise: approach from above by RDP, whose answer is a few per cent higher.
+    # PLD is slow, most of all at small noise. Without sampling the exact curve of the Gaussian tells where to look;
+    # else RDP, whose answer is a few per cent higher, brackets it. PLD alone decides.
+    if event.sample_rate == 1 and all(one.sample_rate == 1 for one in gaussian):
+        exact = _exact_noise(gaussian, event, target_epsilon * (1 - _CALIBRATION_TOLERANCE), delta)
+        if total(exact) <= target_epsilon:
+            return exact
     upper = 1.0
     if epsilon(spent, delta, "rdp", relation) < target_epsilon:
         while total(upper, "rdp") > target_epsilon:
             upper *= 1.5
-        while total(upper / 1.1, "rdp") <= target_epsilon:
+        while upper > _LEAST_NOISE and total(upper / 1.1, "rdp") <= target_epsilon:
             upper /= 1.1
+    upper = max(upper, _LEAST_NOISE)
     while total(upper) > target_epsilon:
         upper *= 1.5
-    lower = upper / 1.15
-    while total(lower) <= target_epsilon:
-        upper, lower = lower, lower / 1.15
+        if upper > _MOST_NOISE:
+            raise BudgetExceeded(f"What is left of ε = {target_epsilon:.4g} is too little for any noise to fit.")
+    lower = max(upper / 1.15, _LEAST_NOISE)
+    while lower < upper and total(lower) <= target_epsilon:
+        upper, lower = lower, max(lower / 1.15, _LEAST_NOISE)
+    if lower == upper:
+        return upper
     return float(
         dp_accounting.calibrate_dp_mechanism(
             lambda: _fresh("pld", relation),
