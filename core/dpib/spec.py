@@ -196,7 +196,7 @@ class FeatureSpec(Frozen):
     """What fidelity metrics look at.
 
     Attributes:
-        extractor: name of a feature extractor (``dpib.metrics.features``).
+        extractor: name of a feature extractor (``dpib.metrics.extractors``).
         input_size: side in pixels that images are resized to before extraction.
         n_reference: size of the fixed reference subset of real training images (None: all).
         n_synthetic: how many of the synthetic images are compared (None: all).

