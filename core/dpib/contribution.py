@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -108,7 +109,7 @@ def collect(plugin: object, name: str, distribution: str, version: str) -> Contr
                 raise PluginError(f"Hook {hook} must return {expected.__name__} objects, got {item!r}.")
         return answers
 
-    return Contribution(
+    contribution = Contribution(
         name,
         distribution,
         version,
@@ -117,3 +118,7 @@ def collect(plugin: object, name: str, distribution: str, version: str) -> Contr
         metrics=ask("dpib_metrics", MetricPlugin),
         tracks=ask("dpib_tracks", Track),
     )
+    for (kind, repeated), times in Counter(contribution.names()).items():
+        if times > 1:
+            raise PluginError(f"It brings the {kind} '{repeated}' {times} times.")
+    return contribution

@@ -20,7 +20,11 @@ _SOURCE_SUFFIXES = {".py", ".toml"}
 
 def owner_of(entry: EntryPoint) -> tuple[str, str]:
     """Return name and version of the distribution that an entry point belongs to."""
-    return (entry.dist.name, entry.dist.version) if entry.dist else ("unknown", "unknown")
+    try:
+        owner = (entry.dist.name, entry.dist.version) if entry.dist else ("", "")
+    except (KeyError, TypeError, FileNotFoundError):  # damaged or missing metadata
+        owner = ("", "")
+    return owner[0] or "unknown", owner[1] or "unknown"
 
 
 def _canonical(distribution: str) -> str:

@@ -50,7 +50,8 @@ __all__ = [
 ]
 
 GROUP = "dpib"
-_BUILT_IN = "built-in"
+_BUILT_IN = ""
+"""Key of what dpib brings; no entry point can have it."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class PluginRegistry:
         self._failed: dict[str, PluginStatus] = {}
         self._contested: dict[tuple[Kind, str], str] = {}
         self._observers = new_manager()
-        self._loaded[_BUILT_IN] = collect(BuiltIn(), _BUILT_IN, "dpib", __version__)
+        self._loaded[_BUILT_IN] = collect(BuiltIn(), "built-in", "dpib", __version__)
 
     @property
     def contributions(self) -> tuple[Contribution, ...]:
@@ -102,13 +103,15 @@ class PluginRegistry:
 
         Raises:
             UnknownName: if nobody offers it.
-            PluginError: if it is broken or claimed twice.
+            PluginError: if it is broken, claimed twice, or brings something else than a method.
         """
         if name in self._entries:
             self._load_entry(name)
         for method, source in self._methods():
             if method.card.name == name:
                 return InstalledMethod(method, source.distribution, source.version)
+        if name in self._entries:
+            raise PluginError(f"Plugin '{name}' of {self._loaded[name].owner} brings no method.")
         raise UnknownName("method", name, self.method_names)
 
     def load_all(self) -> list[PluginStatus]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 from shipping import Ship, dataset_source, method_source
@@ -47,6 +48,7 @@ def test_an_unknown_method_names_the_nearest_without_loading(ship: Ship) -> None
         ("from dpib.api import hookimpl\n@hookimpl\ndef dpib_synthesizers(registry): return []", "registry"),
         ("from dpib.api import hookimpl\n@hookimpl\ndef dpib_synthesizers(): return [3]", "must return Method objects"),
         ("from dpib.api import hookimpl\n@hookimpl\ndef dpib_synthesizers(): return 3", "TypeError"),
+        (dataset_source("half").replace("[CARDS", "2 * [CARDS"), "brings the dataset 'half' 2 times"),
         (method_source("other"), "named 'bad' but registers the method 'other'"),
         (
             dataset_source("half")
@@ -122,6 +124,21 @@ def test_the_environment_restricts_external_plugins(
     if value is not None:
         monkeypatch.setenv("DPIB_PLUGINS", value)
     assert set(PluginRegistry().method_names) == expected
+
+
+def test_a_plugin_without_a_method_is_not_run_as_one(ship: Ship) -> None:
+    ship("one", {"mine": "throwaway_mine"}, {"throwaway_mine.py": dataset_source("my-data")})
+    with pytest.raises(PluginError, match="brings no method"):
+        plugins.load_method("mine")
+
+
+def test_damaged_metadata_takes_nothing_down(ship: Ship, tmp_path: Path) -> None:
+    ship("one", {"first": "throwaway_first"}, {"throwaway_first.py": method_source("first")})
+    ship("two", {"second": "throwaway_second"}, {"throwaway_second.py": method_source("second")})
+    (metadata,) = (tmp_path / "site-one").glob("*/METADATA")
+    metadata.unlink()
+    assert plugins.load_method("second").distribution == "two"
+    assert plugins.load_method("first").distribution == "unknown"
 
 
 def test_observers_hear_events_of_a_run(ship: Ship) -> None:
