@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dpib.spec import DatasetSpec, HubSource, SplitRule
 from PIL import Image
+
+from dpib.spec import DatasetSpec, HubSource, SplitRule
 
 _cache = tempfile.TemporaryDirectory(prefix="dpib-test-hf-", ignore_cleanup_errors=True)
 os.environ["HF_HOME"] = _cache.name  # read once, when `datasets` is first imported

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+
 from dpib.data.catalog import CARDS
 from dpib.spec import DatasetSpec, HubSource
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from dpib.data.catalog import CARDS
 from dpib.data.images import Splits
 from dpib.data.load import load_public, load_splits, locate

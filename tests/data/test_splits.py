@@ -4,10 +4,11 @@ import hashlib
 
 import pytest
 import torch
-from dpib.data.splits import salted_hash, split_by_rank
-from dpib.errors import ConfigError
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dpib.data.splits import salted_hash, split_by_rank
+from dpib.errors import ConfigError
 
 
 def ranks(dataset: str, n_pool: int) -> dict[int, int]:

@@ -6,8 +6,10 @@ Everything that lasts goes through fsync, so the moments between two fsyncs are 
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -130,3 +132,23 @@ def test_interrupted_run_releases_exactly_what_an_uninterrupted_one_would(job: J
     assert a is not None and b is not None
     assert a.synthetic.digest == b.synthetic.digest
     assert a.scores == b.scores
+
+
+def test_a_full_disk_at_any_write_is_told_and_the_same_call_completes(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.fsync
+    for moment in (0, 3, 7, 12, 17):
+        calls = iter(range(10**9))
+
+        def full(handle: int, moment: int = moment, calls: Iterator[int] = calls) -> None:
+            if next(calls) == moment:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            real(handle)
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            run_job(job, tmp_path / str(moment), quiet=True)
+        monkeypatch.setattr(os, "fsync", real)
+        run_job(job, tmp_path / str(moment), quiet=True)
+        _check(job, tmp_path / str(moment))

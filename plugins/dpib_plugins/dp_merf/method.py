@@ -113,8 +113,7 @@ class DpMerf(Synthesizer):
 
         adam = torch.optim.Adam(generator.parameters(), config.learning_rate)
         average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(config.averaging))
-        carry = {"generator": generator, "adam": adam, "average": average}
-        for step in context.steps(name, steps, carry):
+        for step in context.steps(name, steps, {"generator": generator, "adam": adam, "average": average}):
             adam.param_groups[0]["lr"] = config.learning_rate * config.decay ** (step // config.decay_every)
             labels = cycle(step * batch, batch)
             noise = self._noise(batch, context.seeds.torch(name, step)).to(device)

@@ -1,0 +1,70 @@
+"""Records: immutable, content-addressed, one schema that files and code agree on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from dpib.errors import RecordError
+from dpib.records import RunRecord, Score, load_record, record_json_schema
+
+ROOT = Path(__file__).parents[2]
+RECORDS = sorted((ROOT / "submissions").glob("*/*/*/*/record.json"))
+
+
+def test_exported_schema_is_the_one_the_code_uses() -> None:
+    assert json.loads((ROOT / "submissions" / "record.schema.json").read_text()) == record_json_schema(), "make schema"
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: "/".join(path.parts[-5:-1]))
+def test_every_published_record_loads_and_matches_the_schema(path: Path) -> None:
+    record = load_record(path)
+    jsonschema.validate(json.loads(path.read_text()), record_json_schema())
+    assert path.parent.name == record.id[:16]
+    spec = record.task.spec
+    assert path.parts[-5:-2] == (spec.track, spec.dataset, spec.method)
+
+
+def _any_record() -> RunRecord:
+    assert RECORDS, "no record is published yet"
+    return load_record(RECORDS[0])
+
+
+def test_a_record_survives_the_round_trip(tmp_path: Path) -> None:
+    record = _any_record()
+    (tmp_path / "record.json").write_text(record.to_json())
+    assert load_record(tmp_path / "record.json") == record
+
+
+@given(st.data())
+def test_any_edited_number_is_noticed(data: st.DataObject) -> None:
+    plain = json.loads(_any_record().to_json())
+    place, key = data.draw(st.sampled_from([(plain["privacy"], "target_epsilon"), (plain["privacy"], "delta")]))
+    place[key] = data.draw(st.floats(1e-6, 1e-3).filter(lambda value: value != place[key]))
+    edited = RunRecord.from_plain(plain)
+    assert edited.content_digest != edited.id
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", '{"schema_version": 2}', '{"schema_version": 1}', "[" * 100_000]
+)
+def test_what_is_no_record_is_refused_by_one_error(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_text(content)
+    with pytest.raises(RecordError):
+        load_record(path)
+
+
+def test_a_score_is_a_number_or_a_reason_never_nan() -> None:
+    with pytest.raises(ValidationError):
+        Score(metric="fd", value=None, higher_is_better=False)
+    with pytest.raises(ValidationError):
+        Score(metric="fd", value=1.0, reason="both", higher_is_better=False)
+    with pytest.raises(ValidationError):
+        Score(metric="fd", value=float("nan"), higher_is_better=False)
