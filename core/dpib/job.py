@@ -93,7 +93,7 @@ def _check_rules(spec: RunSpec, track: Track, card: MethodCard) -> None:
     if card.public_data == "required" and not spec.public_dataset:
         problems.append(f"{card.name} needs public data; add --public, e.g. one of {', '.join(track.public_datasets)}")
     if problems:
-        raise ConfigError("; ".join(problems).capitalize() + ".")
+        raise ConfigError(f"This run is not possible: {'; '.join(problems)}.")
     if spec.preludes:
         raise UnknownName("prelude", spec.preludes[0], ())
 
