@@ -1,0 +1,143 @@
+"""A submission against what the store already has: duplicates, replays, names, quotas, staleness."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from dpib import catalogue
+from dpib.errors import DpibError, RecordError
+from dpib.records import RunRecord, load_record
+from dpib_leaderboard import limits
+from dpib_leaderboard.parsing import printable, skeleton
+from dpib_leaderboard.reviews import Check, Review, load_review
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One record of a store with its review, if it has one."""
+
+    place: str
+    record: RunRecord
+    review: Review | None
+
+
+def stored_records(folder: Path) -> list[Stored]:
+    """Return every readable record of a store, by place; what cannot be read is not part of it."""
+    found = []
+    for path in sorted(folder.glob("*/*/*/*/record.json")):
+        try:
+            record, review = load_record(path), load_review(path.parent)
+        except RecordError:
+            continue
+        found.append(Stored("/".join(path.parts[-5:-1]), record, review))
+    return found
+
+
+def run_key(record: RunRecord) -> tuple[str, ...]:
+    """Return what makes a run the same again: code, data, seed and rules."""
+    return record.method.distribution, record.method.source_digest, record.task.spec.digest
+
+
+def stale_reason(record: RunRecord) -> str | None:
+    """Return why a record's track or dataset is no longer current, or None."""
+    spec = record.task.spec
+    try:
+        newest = catalogue.track(catalogue.track(spec.track).family)
+        card = catalogue.dataset(spec.dataset)
+    except DpibError as error:
+        return str(error)
+    if newest.name != spec.track:
+        return f"{spec.track} is superseded by {newest.name}"
+    changed = [side for side, value in card.fingerprints.items() if record.task.fingerprints.get(side) != value]
+    return f"{card.name} has changed since: {', '.join(changed)}" if changed else None
+
+
+def attempts_of(record: RunRecord, known: Sequence[Stored]) -> int:
+    """Return the runs of this method on this dataset and ε that anybody has seen: in the store or as declared."""
+    spec = record.task.spec
+    task = (spec.track, spec.dataset, spec.method, spec.epsilon)
+    others = [one.record.task.spec for one in known if one.record.id != record.id]
+    same = sum((other.track, other.dataset, other.method, other.epsilon) == task for other in others)
+    return max(record.privacy.attempts, 1 + same)
+
+
+def history_checks(record: RunRecord, known: Sequence[Stored]) -> list[Check]:
+    """Compare a submission with the store.
+
+    Args:
+        record: the submission.
+        known: the store's records, without the submission itself.
+    """
+    return [
+        _named("not sent before", _replay(record, known)),
+        _named("supersedes", _supersedes(record, known)),
+        _named("name is free or yours", _name(record, known)),
+        _named("within the quota", _quota(record, known)),
+        _named("current rules", stale_reason(record)),
+    ]
+
+
+def _named(name: str, problem: str | None) -> Check:
+    return Check(name=name, holds=problem is None, detail=printable(problem or ""))
+
+
+def _replay(record: RunRecord, known: Sequence[Stored]) -> str | None:
+    charged = bool(record.privacy.events)
+    for other in (one.record for one in known if one.review is None or one.review.accepted):
+        if other.id == record.id:
+            return f"the record {record.id[:16]} is in the store already"
+        if other.id == record.supersedes or other.supersedes == record.id:
+            continue
+        if other.synthetic.digest == record.synthetic.digest:
+            return f"the images are those of record {other.id[:16]}"
+        if charged and other.privacy.ledger_digest == record.privacy.ledger_digest:
+            return f"the ledger is that of record {other.id[:16]}"
+        if run_key(other) == run_key(record):
+            return f"record {other.id[:16]} is of the same code, data, seed and rules; name it in 'supersedes'"
+    return None
+
+
+def _supersedes(record: RunRecord, known: Sequence[Stored]) -> str | None:
+    if record.supersedes is None:
+        return None
+    earlier = next((one.record for one in known if one.record.id == record.supersedes), None)
+    if earlier is None:
+        return f"the record {record.supersedes[:16]} that it supersedes is not in the store"
+    if run_key(earlier)[0] != run_key(record)[0] or earlier.task.spec != record.task.spec:
+        return "it supersedes a record of another run"
+    if earlier.who.account != record.who.account:
+        return "it supersedes a record of another account"
+    if any(one.record.supersedes == earlier.id for one in known if one.record.id != record.id):
+        return f"the record {earlier.id[:16]} is superseded already"
+    return None
+
+
+def _name(record: RunRecord, known: Sequence[Stored]) -> str | None:
+    """Refuse a name or title that readers would take for another one's, and a name of another package."""
+    taken = {(r.method.name, r.method.title, r.method.distribution) for r in (one.record for one in known)}
+    taken |= {(one.card.name, one.card.title, one.distribution) for one in catalogue.methods()}
+    ours = record.method
+    for name, title, distribution in sorted(taken):
+        if name == ours.name and distribution != ours.distribution:
+            return f"the name '{name}' belongs to the package {distribution}"
+        if name != ours.name and skeleton(name) == skeleton(ours.name):
+            return f"the name '{ours.name}' is easily taken for '{name}'"
+        if name != ours.name and skeleton(title) == skeleton(ours.title):
+            return f"the title '{ours.title}' is easily taken for that of '{name}'"
+    return None
+
+
+def _quota(record: RunRecord, known: Sequence[Stored]) -> str | None:
+    account = record.who.account
+    if account is None:
+        return None
+    since = (datetime.now(UTC) - timedelta(days=1)).isoformat(timespec="seconds")
+    recent = sum(
+        one.record.who.account == account and one.review is not None and one.review.reviewed >= since for one in known
+    )
+    if recent >= limits.PER_ACCOUNT_PER_DAY:
+        return f"{account} has had {recent} records reviewed in a day, the quota; try again tomorrow (429)"
+    return None

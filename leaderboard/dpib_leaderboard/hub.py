@@ -1,0 +1,234 @@
+"""A store in a dataset repository on the Hugging Face Hub, through ``huggingface_hub`` alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx2
+from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, RepositoryNotFoundError
+
+from dpib.errors import DpibError, RecordError, StorageError
+from dpib.files import write_text_atomically
+from dpib_leaderboard import limits
+from dpib_leaderboard.rows import CARD, ROWS, rows_content
+from dpib_leaderboard.store import LIGHT, Receipt, Snapshot
+
+if TYPE_CHECKING:
+    from dpib_leaderboard.history import Stored
+
+_KIND = "dataset"
+_NO_TOKEN = "Log in first: `hf auth login`, or set HF_TOKEN to a token that may write."
+
+
+@contextmanager
+def hub_errors(doing: str, repo: str, nothing: str = "Nothing was sent.") -> Iterator[None]:
+    """Turn what the Hub or the way to it can do wrong into one message.
+
+    Raises:
+        StorageError: the Hub cannot be reached, or the token is missing or wrong.
+        RecordError: the Hub refuses what was asked.
+    """
+    try:
+        yield
+    except DpibError:
+        raise
+    except LocalTokenNotFoundError as error:
+        raise StorageError(f"{doing}: there is no token. {_NO_TOKEN} {nothing}") from error
+    except RepositoryNotFoundError as error:
+        detail = f"hf:{repo} does not exist, or this token may not see it"
+        raise StorageError(f"{doing}: {detail}. {nothing}") from error
+    except HfHubHTTPError as error:
+        raise _answered(doing, error, nothing) from error
+    except httpx2.TimeoutException as error:
+        raise StorageError(f"{doing}: the Hub does not answer in time. {nothing} Try again later.") from error
+    except (httpx2.HTTPError, OSError, RuntimeError) as error:
+        detail = f"the connection to the Hub failed ({type(error).__name__})"
+        raise StorageError(f"{doing}: {detail}. {nothing} Try again later.") from error
+
+
+def _answered(doing: str, error: HfHubHTTPError, nothing: str) -> DpibError:
+    status = error.response.status_code if error.response is not None else 0
+    if status == 401:
+        return StorageError(f"{doing}: the Hub does not accept the token. {_NO_TOKEN} {nothing}")
+    if status == 403:
+        return StorageError(f"{doing}: this account may not do that (403). {nothing}")
+    if status == 412:
+        return RecordError(f"{doing}: the repository has changed meanwhile (412). {nothing} Run the command again.")
+    if status == 429 or status >= 500:
+        return StorageError(f"{doing}: the Hub is overloaded or down ({status}). {nothing} Try again later.")
+    return RecordError(f"{doing}: the Hub refuses it ({status}: {error.server_message or 'no reason'}). {nothing}")
+
+
+class HubStore:
+    """A store on the Hub: read without a token, pinned to a commit; the last good snapshot serves while it is down.
+
+    Args:
+        repo: ``ORG/REPO``, a dataset repository.
+        endpoint: address of the Hub; None: the official one, or HF_ENDPOINT.
+        token: the writer's; None: what ``hf auth login`` or HF_TOKEN gives. Reading never sends it.
+        cache: folder of snapshots; by default below HF_HOME.
+    """
+
+    def __init__(
+        self, repo: str, *, endpoint: str | None = None, token: str | None = None, cache: Path | None = None
+    ) -> None:
+        home = os.environ.get("HF_HOME") or str(Path.home() / ".cache" / "huggingface")
+        self.repo, self.address = repo, f"hf:{repo}"
+        self.cache = cache or Path(home) / "dpib" / repo.replace("/", "--")
+        self.api = HfApi(endpoint=endpoint, token=token)
+
+    def snapshot(self) -> Snapshot:
+        """Return the repository's newest commit, or, while the Hub is down, the last one that was read in full."""
+        pointer = self.cache / "last-good.json"
+        try:
+            with hub_errors("Reading the store", self.repo, ""):
+                info = self.api.repo_info(self.repo, repo_type=_KIND, timeout=limits.HUB_SECONDS, token=False)
+                commit = str(info.sha)
+                folder = self.cache / commit
+                if not (folder / ".complete").exists():
+                    self._download(commit, folder)
+        except (StorageError, RecordError) as error:
+            return self._last_good(pointer, error)
+        date = datetime.now(UTC).isoformat(timespec="seconds")
+        write_text_atomically(pointer, json.dumps({"commit": commit, "date": date}))
+        return Snapshot(folder, commit, date)
+
+    def _download(self, commit: str, folder: Path) -> None:
+        self.api.snapshot_download(
+            self.repo,
+            repo_type=_KIND,
+            revision=commit,
+            local_dir=folder,
+            allow_patterns=[*(f"*/*/*/*/{name}" for name in LIGHT), ROWS],
+            token=False,
+            etag_timeout=limits.HUB_SECONDS,
+        )
+        write_text_atomically(folder / ".complete", commit)
+
+    def _last_good(self, pointer: Path, error: DpibError) -> Snapshot:
+        if not pointer.exists():
+            raise StorageError(f"{error} No earlier snapshot of {self.address} is on this machine.") from error
+        kept = json.loads(pointer.read_text())
+        stale = f"{error} This is the store as of {kept['date']}."
+        return Snapshot(self.cache / kept["commit"], kept["commit"], kept["date"], stale)
+
+    def create(self) -> None:
+        """Make the repository, with its card and an empty table, so that ``datasets.load_dataset`` reads it."""
+        with hub_errors("Creating the store", self.repo):
+            self.api.create_repo(self.repo, repo_type=_KIND, exist_ok=True)
+            operations = [CommitOperationAdd("README.md", CARD.encode()), CommitOperationAdd(ROWS, rows_content([]))]
+            self.api.create_commit(self.repo, operations, commit_message="An empty store", repo_type=_KIND)
+
+    def account(self) -> str | None:
+        """Return the name of the token's account.
+
+        Raises:
+            StorageError: if there is no token or the Hub does not know it.
+        """
+        with hub_errors("Looking up your account", self.repo):
+            return str(self.api.whoami()["name"])
+
+    def submit(self, folder: Path, place: str) -> Receipt:
+        """Open one pull request of one commit that adds the folder's files under ``place`` and nothing else."""
+        operations = [CommitOperationAdd(f"{place}/{path.name}", path) for path in sorted(folder.iterdir())]
+        with hub_errors("Sending the submission", self.repo):
+            done = self.api.create_commit(
+                self.repo,
+                operations,
+                commit_message=f"Record {place}",
+                commit_description="Sent by `dpib submit`; adds this one folder.",
+                repo_type=_KIND,
+                create_pr=True,
+            )
+        return Receipt(str(done.pr_url), done.pr_num)
+
+    def submissions(self) -> list[tuple[str, str, str]]:
+        """Return the pull requests of the repository, newest first."""
+        with hub_errors("Looking up submissions", self.repo, ""):
+            found = self.api.get_repo_discussions(
+                self.repo, repo_type=_KIND, discussion_type="pull_request", token=False
+            )
+            rows = [(one.status, one.title, one.url) for one in found]
+        return rows
+
+    def fetch(self, number: int, scratch: Path) -> tuple[Path, str, str, str]:
+        """Download what a pull request adds, after a look at its list of files.
+
+        Args:
+            number: of the pull request.
+            scratch: an empty folder.
+
+        Returns:
+            The folder, its place in the store, the author's account, and the commit that was read.
+
+        Raises:
+            RecordError: if it changes anything but one new folder of a record, or a file is too large.
+        """
+        from dpib_leaderboard.changes import added_place
+
+        revision = f"refs/pr/{number}"
+        with hub_errors(f"Reading pull request {number}", self.repo, ""):
+            details = self.api.get_discussion_details(self.repo, number, repo_type=_KIND, token=False)
+            head = str(self.api.repo_info(self.repo, revision=revision, repo_type=_KIND, token=False).sha)
+            place, names = added_place(self._blobs(self._base(head)), self._blobs(head), self._blobs("main"))
+            for name in names:
+                path = self.api.hf_hub_download(
+                    self.repo, f"{place}/{name}", revision=head, repo_type=_KIND, token=False, cache_dir=scratch / "hub"
+                )
+                target = scratch / place / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
+        return scratch / place, place, details.author, head
+
+    def _base(self, head: str) -> str:
+        """Return the newest commit of the store that a pull request is built on."""
+        store = {one.commit_id for one in self.api.list_repo_commits(self.repo, repo_type=_KIND, token=False)}
+        commits = self.api.list_repo_commits(self.repo, repo_type=_KIND, revision=head, token=False)
+        base = next((one.commit_id for one in commits if one.commit_id in store), None)
+        if base is None:
+            raise RecordError("The pull request has no history in common with the store.")
+        return base
+
+    def _blobs(self, revision: str) -> dict[str, tuple[str, int]]:
+        tree = self.api.list_repo_tree(self.repo, recursive=True, revision=revision, repo_type=_KIND, token=False)
+        return {item.path: (item.blob_id, item.size) for item in tree if hasattr(item, "blob_id")}
+
+    def accept(self, number: int, place: str, review_json: str, head: str) -> None:
+        """Add the review to the pull request as it was read, and merge it.
+
+        Raises:
+            RecordError: if the pull request has changed since it was reviewed.
+        """
+        review = CommitOperationAdd(f"{place}/{limits.REVIEW}", review_json.encode())
+        with hub_errors("Accepting the submission", self.repo, "It was not merged."):
+            done = self.api.create_commit(
+                self.repo,
+                [review],
+                commit_message="Review",
+                repo_type=_KIND,
+                revision=f"refs/pr/{number}",
+                parent_commit=head,
+            )
+            self.api.merge_pull_request(self.repo, number, repo_type=_KIND, comment="Accepted.")
+            expected, merged = (self._blobs(revision) for revision in (done.oid, "main"))
+        if any(merged.get(path) != blob for path, blob in expected.items() if path.startswith(f"{place}/")):
+            raise RecordError(f"{place} was changed between review and merge. Review it again, then invalidate it.")
+
+    def publish_rows(self, records: list[Stored]) -> None:
+        """Commit ``rows.parquet`` of these records."""
+        with hub_errors("Publishing the table", self.repo, "The table is that of before."):
+            rows = CommitOperationAdd(ROWS, rows_content(records))
+            self.api.create_commit(self.repo, [rows], commit_message="Rows", repo_type=_KIND)
+
+    def refuse(self, number: int, report: str) -> None:
+        """Comment the report on a pull request and close it."""
+        with hub_errors("Refusing the submission", self.repo, ""):
+            self.api.change_discussion_status(self.repo, number, "closed", comment=report, repo_type=_KIND)

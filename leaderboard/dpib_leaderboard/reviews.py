@@ -1,0 +1,123 @@
+"""What a review says: ``review.json``, written by the reviewer only. Never imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from dpib.errors import RecordError
+from dpib.files import write_text_atomically
+from dpib.records import RunRecord, Score
+from dpib.spec import Digest, Frozen, canonical_json
+from dpib_leaderboard import limits
+from dpib_leaderboard.parsing import parse_json
+
+LEVEL_NAMES = ("self-reported", "recomputed", "reproduced", "audited", "reviewed")
+
+
+class Check(Frozen):
+    """One claim and whether it holds; ``holds`` None: it could not be decided here."""
+
+    name: str
+    holds: bool | None
+    detail: str = ""
+
+
+class Difference(Frozen):
+    """One score as submitted and as recomputed. What is shown is what was recomputed."""
+
+    metric: str
+    protocol: str | None
+    classifier: str | None
+    submitted: float | None
+    recomputed: float | None
+    agrees: bool
+
+
+class Diversity(Frozen):
+    """How many images of a synthetic set differ from one another, and what the copy test counted.
+
+    Attributes:
+        unique_share: share of images that differ from all others in some pixel, each kind counted once.
+        copies: real images that the set repeats exactly or nearly, per side.
+        neighbours_in_train: share of nearest real neighbours on the training side, sizes equalised; 0.5 is chance.
+        p_value: of that share, two-sided.
+    """
+
+    unique_images: int
+    unique_share: float
+    copies: dict[str, int]
+    neighbours_in_train: float
+    p_value: float
+
+
+class Review(Frozen):
+    """The reviewer's document beside a record; append-only: it may be invalidated, never removed.
+
+    Attributes:
+        accepted: False: refused, and never shown as a result.
+        trust_level: 0 self-reported, 1 recomputed (``privacy.md`` 9).
+        attempts: records of this method on this dataset and ε in the store, this one included, or the number the
+            submitter counted if it is larger.
+        scores: as recomputed from the images; empty at level 0. The only scores a board shows.
+        statement: the privacy statement, written anew from the ledger.
+        invalidated: why it no longer counts, with the date; None while it does.
+    """
+
+    schema_version: Literal[1] = 1
+    record: Digest
+    accepted: bool
+    trust_level: int = Field(ge=0, le=1)
+    reviewed: str
+    reviewer: str
+    attempts: int = Field(ge=1)
+    spent_epsilon: float | None = None
+    second_opinion: float | None = None
+    scores: tuple[Score, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    diversity: Diversity | None = None
+    statement: str = ""
+    checks: tuple[Check, ...]
+    invalidated: str | None = None
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why it was refused: the checks that fail, in words."""
+        return [f"{check.name}: {check.detail}" for check in self.checks if check.holds is False]
+
+    def save(self, folder: Path) -> None:
+        """Write ``review.json`` beside the record."""
+        write_text_atomically(folder / limits.REVIEW, self.to_json())
+
+    def to_json(self) -> str:
+        """Return the document as stored."""
+        return canonical_json(self.model_dump(mode="json")) + "\n"
+
+
+def load_review(folder: Path) -> Review | None:
+    """Return the review of a record's folder; None if there is none.
+
+    Raises:
+        RecordError: if it cannot be read.
+    """
+    path = folder / limits.REVIEW
+    if not path.exists():
+        return None
+    try:
+        return Review.from_plain(parse_json(path.read_bytes(), str(path)))
+    except (ValidationError, TypeError, ValueError) as error:
+        raise RecordError(f"{path} is not a review: {error}") from error
+
+
+def shown(record: RunRecord, review: Review | None) -> RunRecord:
+    """Return the record with the scores a board may show: those recomputed in review, else none."""
+    valid = review is not None and review.accepted and review.record == record.id and review.invalidated is None
+    return record.model_copy(update={"scores": review.scores if review is not None and valid else ()})
+
+
+def failed(checks: Iterable[Check]) -> bool:
+    """Return whether a check does not hold."""
+    return any(check.holds is False for check in checks)

@@ -1,0 +1,204 @@
+"""The rules a record is held to, one function each: it returns what it found in words, or raises RecordError.
+
+None reads a pixel; those that compute are in ``recompute``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from dpib import catalogue
+from dpib.errors import DpibError, RecordError
+from dpib.privacy.events import SampledGaussian
+from dpib.privacy.ledger import Charge, parse_charges
+from dpib.records import RunRecord
+from dpib.spec import DatasetSpec, MethodCard, Track
+from dpib_leaderboard import limits
+from dpib_leaderboard.parsing import check_parquet_frame, check_png, parse_json, printable, text_problem, texts
+
+BOUNDS = {"accuracy": (0.0, 100.0), "precision": (0.0, 1.0), "recall": (0.0, 1.0)}
+"""Range of a metric's values; every other metric is a distance or a score in [0, 1e9]."""
+
+
+def place_of(record: RunRecord) -> str:
+    """Return the folder of a record in a results store."""
+    spec = record.task.spec
+    return f"{spec.track}/{spec.dataset}/{spec.method}/{record.id[:16]}"
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise RecordError(message)
+
+
+def check_place(record: RunRecord, place: str) -> str:
+    """The folder is the record's place in a store."""
+    _require(place == place_of(record), f"the folder is {printable(place, 200)}, expected {place_of(record)}")
+    return place
+
+
+def check_names(record: RunRecord) -> str:
+    """Names agree and are names."""
+    spec = record.task.spec
+    _require(record.method.name == spec.method, f"the record names {record.method.name} and {spec.method} as method")
+    for name, text in (("title", record.method.title), ("account", record.who.account or "x")):
+        _require(text.strip() == text != "", f"the {name} is empty or padded")
+    account = record.who.account or "x"
+    _require(account.isascii() and account.replace("-", "").replace("_", "").isalnum(), "the account is no Hub name")
+    _require(record.invalidated is None, "a submission cannot be invalidated already")
+    return f"{record.method.name}, {record.method.title}"
+
+
+def track_and_card(record: RunRecord) -> tuple[Track, DatasetSpec]:
+    """Return the track and dataset a record names.
+
+    Raises:
+        DpibError: if there is no such track or dataset, or the one does not have the other.
+    """
+    spec = record.task.spec
+    track, card = catalogue.track(spec.track), catalogue.dataset(spec.dataset)
+    _require(track.name == spec.track, f"no track {spec.track}")
+    _require(spec.dataset in track.datasets, f"track {track.name} does not have the dataset {spec.dataset}")
+    return track, card
+
+
+def check_track(record: RunRecord) -> str:
+    """The rules of the track: relation, budget, number of images, balance of labels, references."""
+    track, _ = track_and_card(record)
+    spec, privacy, synthetic = record.task.spec, record.privacy, record.synthetic
+    public = spec.public_dataset
+    _require(public is None or public in track.public_datasets, f"track {track.name} does not have {public} as public")
+    _require(record.method.tuned == bool(spec.overrides), "'tuned' does not say whether settings were changed")
+    _require(privacy.relation == track.relation, f"track {track.name} ranks {track.relation}, not {privacy.relation}")
+    _require(privacy.target_epsilon == spec.epsilon, "the target ε of the privacy block is not the one of the spec")
+    spent = privacy.spent_epsilon
+    _require(spent is None or spent <= spec.epsilon * (1 + 1e-9), f"ε = {spent} was spent of {spec.epsilon:g}")
+    _require(synthetic.count == track.n_images, f"{synthetic.count} images, the track has {track.n_images}")
+    balanced = len(synthetic.per_class) == len(record.task.classes) and sum(synthetic.per_class) == synthetic.count
+    balanced = balanced and max(synthetic.per_class) - min(synthetic.per_class) <= 1
+    _require(balanced, "the labels are not balanced over the classes")
+    _require((synthetic.file, synthetic.grid) == (limits.IMAGES, "grid.png"), "files have other names than the store's")
+    card = installed_card(record)
+    if card is None or not card.reference:
+        _require(not record.method.reference, f"{record.method.name} is not a reference of this platform")
+        _require(spent is not None, "not private: only the platform's own references may be")
+    return f"{track.name}, ε = {spec.epsilon:g}, {privacy.relation}"
+
+
+def installed_card(record: RunRecord) -> MethodCard | None:
+    """Return the card of the record's method if dpib itself brings it, else None."""
+    try:
+        method = catalogue.method(record.method.name)
+    except DpibError:
+        return None
+    return method.card if record.method.distribution == method.distribution == "dpib" else None
+
+
+def check_data(record: RunRecord) -> str:
+    """The data is the card's, δ is the rule's."""
+    _, card = track_and_card(record)
+    task = record.task
+    same = (task.shape, task.classes, task.nominal_size) == (card.shape, card.classes, card.nominal_size)
+    _require(same, f"shape, classes or nominal size are not those of {card.name}")
+    for side, fingerprint in card.fingerprints.items():
+        _require(task.fingerprints.get(side) == fingerprint, f"the {side} side is not the one of the card")
+    _require(set(task.fingerprints) <= {"train", "validation", "test"}, "fingerprints of unknown sides")
+    delta = record.privacy.delta
+    _require(abs(delta - card.delta) <= 1e-12 * card.delta, f"δ = {delta:.4g}, the rule asks for {card.delta:.4g}")
+    return f"{card.name}, δ = {delta:.4g}"
+
+
+def check_scores(record: RunRecord) -> str:
+    """Every score is there once, in range. None of them is shown."""
+    keys = [(score.metric, score.protocol, score.classifier) for score in record.scores]
+    _require(len(keys) == len(set(keys)), "a score is given twice")
+    _require(bool(keys) and len(keys) <= 500, f"{len(keys)} scores")
+    for score in record.scores:
+        low, high = BOUNDS.get(score.metric, (0.0, 1e9))
+        for value in (score.value, score.stderr):
+            _require(value is None or low <= value <= high, f"{score.metric} = {value} is outside [{low:g}, {high:g}]")
+        _require(score.value is not None, f"{score.metric} has no value: {printable(score.reason or '', 100)}")
+    _require(record.status == "complete", "the record is not complete")
+    return f"{len(keys)} scores, complete and in range (not shown: they are recomputed)"
+
+
+def check_dates(record: RunRecord) -> str:
+    """Dates and costs are possible."""
+    try:
+        created = datetime.fromisoformat(record.created)
+    except ValueError as error:
+        raise RecordError(f"created: {printable(record.created, 40)} is not a date") from error
+    _require(created.tzinfo is not None, "created: the time zone is missing")
+    latest = datetime.now(UTC) + timedelta(seconds=limits.CLOCK_SKEW_SECONDS)
+    _require(created <= latest, f"created: {record.created} lies in the future")
+    costs = (*record.cost.seconds.values(), record.cost.total_seconds, record.cost.peak_memory_bytes)
+    _require(all(0 <= cost < 1e15 for cost in costs), "a cost is negative or absurd")
+    return record.created
+
+
+def check_ledger(record: RunRecord, content: bytes) -> str:
+    """The ledger is the record's, opened by these rules, and made of events that can be priced."""
+    digest = hashlib.sha256(content).hexdigest()
+    _require(digest == record.privacy.ledger_digest, "the ledger is not the one of the record")
+    rows = content.split(b"\n")
+    _require(rows[-1] == b"" and len(rows) <= limits.LEDGER_LINES, "the ledger is cut off or too long")
+    lines = [parse_json(row, f"ledger.jsonl, line {number}") for number, row in enumerate(rows[:-1], start=1)]
+    _require(all(isinstance(line, dict) for line in lines), "a line of the ledger is not a JSON object")
+    for line in lines:
+        for place, text in texts(line):
+            problem = text_problem(text)
+            _require(problem is None, f"the text at {printable(place, 80)} {problem}")
+    charges, executed = parse_charges(lines)
+    _require(len(charges) <= limits.CHARGES, f"{len(charges)} charges")
+    for charge in charges:
+        _check_charge(charge, executed.get(charge.id))
+    openings = {line.get("side"): line for line in lines if line.get("type") == "open"}
+    expected = {"relation": record.privacy.relation, "delta": record.privacy.delta, "type": "open"}
+    for side in ("train", "validation"):
+        opening = dict(openings.get(side, {}))
+        budget = opening.pop("epsilon", "missing")
+        _require(opening == {**expected, "side": side}, f"the ledger does not open the {side} side by these rules")
+        _require(budget in (record.task.spec.epsilon, None), f"the ledger's budget of the {side} side is another ε")
+    return f"{len(charges)} accesses, digest {digest[:12]}"
+
+
+def _check_charge(charge: Charge, executed: int | None) -> None:
+    event = charge.event
+    if not isinstance(event, SampledGaussian):
+        return
+    noise = limits.LEAST_NOISE <= event.noise_multiplier <= limits.MOST_NOISE
+    _require(noise, f"{charge.id}: noise multiplier {event.noise_multiplier:g} is beyond what the accountants price")
+    _require(event.steps <= limits.MOST_STEPS, f"{charge.id}: {event.steps} steps are beyond what is priced")
+    _require(
+        executed is not None and executed <= event.steps, f"{charge.id}: {executed} steps of {event.steps} charged"
+    )
+    sampled = charge.sampling == "poisson" or event.sample_rate == 1
+    _require(sampled, f"{charge.id}: amplification is claimed without Poisson sampling")
+
+
+def check_grid(record: RunRecord, content: bytes) -> str:
+    """The grid is a PNG of the size that this dataset gives."""
+    channels, height, width = record.task.shape
+    rows, scale = min(len(record.task.classes), 10), max(1, 40 // height)
+    size = (10 * (width * scale + 2), rows * (height * scale + 2))
+    check_png(content, size, channels, "grid.png")
+    return f"{size[0]}x{size[1]}"
+
+
+def check_images(record: RunRecord, path: Path | None) -> str:
+    """The images are here, or the record says why not; the size is one that so many images can have."""
+    withheld = record.synthetic.withheld
+    if path is None:
+        _require(bool(withheld), f"{limits.IMAGES} is missing and the record does not say why it is withheld")
+        return f"withheld: {withheld}"
+    _require(withheld is None, "the images are here, though the record says they are withheld")
+    most = limits.images_bytes(record.synthetic.count, record.task.shape)
+    size = path.lstat().st_size
+    _require(size <= most, f"{limits.IMAGES} has {size} bytes, at most {most}")
+    with path.open("rb") as file:
+        head = file.read(4)
+        file.seek(max(size - 8, 0))
+        check_parquet_frame(head + file.read(8), size, limits.IMAGES)
+    return f"{size} bytes"
