@@ -12,6 +12,8 @@ from typing import IO
 
 from dpib.errors import StorageError
 
+_PARTIAL = ".partial"
+
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object], mode: int = 0o644) -> None:
     """Write a file so that a crash leaves the old content or the new, never half.
@@ -22,7 +24,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], mode: int
         mode: permission bits of the result.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_PARTIAL, dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)
@@ -41,7 +43,9 @@ def write_text_atomically(path: Path, text: str, mode: int = 0o644) -> None:
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process; the lock goes with the process, however it ends.
+    """Hold a folder for this process and clear what a killed one left half-written.
+
+    The lock goes with the process, however it ends.
 
     Raises:
         StorageError: if another process holds it.
@@ -52,4 +56,6 @@ def exclusive(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise StorageError(f"Another process is working in {folder}. Wait for it or stop it.") from error
+        for leftover in folder.rglob(f".*{_PARTIAL}"):
+            leftover.unlink()
         yield

@@ -93,7 +93,7 @@ def _check(job: Job, runs: Path) -> None:
     assert executed == {"train-0001": 1, "train-0002": 6, "validation-0001": 1}
     assert record.privacy.spent_epsilon is not None and 0.98 * 5 <= record.privacy.spent_epsilon <= 5
     assert not (workspace.folder / "noise.secret").exists()
-    assert not list(workspace.folder.glob("**/.*.parquet*")), "a temporary file stayed"
+    assert not list(workspace.folder.rglob(".*.partial")), "something half-written stayed"
 
 
 def test_killed_at_every_durable_write_the_same_call_completes(job: Job, tmp_path: Path) -> None:
