@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import httpx2
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, RepositoryNotFoundError
+from huggingface_hub.hf_api import RepoFile
 
 from dpib.errors import DpibError, RecordError, StorageError
 from dpib.files import write_text_atomically
@@ -156,8 +157,7 @@ class HubStore:
             found = self.api.get_repo_discussions(
                 self.repo, repo_type=_KIND, discussion_type="pull_request", token=False
             )
-            rows = [(one.status, one.title, one.url) for one in found]
-        return rows
+            return [(str(one.status), one.title, one.url) for one in found]
 
     def fetch(self, number: int, scratch: Path) -> tuple[Path, str, str, str]:
         """Download what a pull request adds, after a look at its list of files.
@@ -199,7 +199,7 @@ class HubStore:
 
     def _blobs(self, revision: str) -> dict[str, tuple[str, int]]:
         tree = self.api.list_repo_tree(self.repo, recursive=True, revision=revision, repo_type=_KIND, token=False)
-        return {item.path: (item.blob_id, item.size) for item in tree if hasattr(item, "blob_id")}
+        return {item.path: (item.blob_id, item.size) for item in tree if isinstance(item, RepoFile)}
 
     def accept(self, number: int, place: str, review_json: str, head: str) -> None:
         """Add the review to the pull request as it was read, and merge it.
