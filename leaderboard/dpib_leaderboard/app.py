@@ -1,0 +1,93 @@
+"""The board as a web application: Gradio is the shell, the widget and the API do the work."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dpib_leaderboard.api import build_api
+from dpib_leaderboard.board import Board
+from dpib_leaderboard.stores import open_store
+
+if TYPE_CHECKING:
+    import gradio as gr
+    from fastapi import FastAPI, Request, Response
+
+STATIC = Path(__file__).parent / "static"
+TITLE = "dpib board"
+REFRESH_SECONDS = 300.0
+
+PAGE = "<dpib-board></dpib-board>"
+HEAD = """
+<meta name="color-scheme" content="light dark">
+<link rel="icon" href="/widget/icon.svg" type="image/svg+xml">
+<link rel="preload" href="/widget/board.css" as="style">
+<link rel="preload" href="/v1/board.json" as="fetch" crossorigin="anonymous">
+<script type="module" src="/widget/main.js"></script>
+"""
+CSS = """
+.gradio-container :is(main, .wrap, .column, .block), .gradio-container {
+  max-width: none !important; padding: 0 !important; margin: 0 !important; gap: 0 !important;
+}
+.gradio-container { background: light-dark(#fbfbfa, #15171a) !important; }
+dpib-board { display: block; min-height: 100vh; }
+footer { display: none !important; }
+"""
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; object-src 'none'"
+)
+
+
+def build_blocks() -> gr.Blocks:
+    """Return the Gradio page: a frame around the widget, without an event of its own."""
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    import gradio as gr
+
+    with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False) as blocks:
+        gr.HTML(PAGE, padding=False, container=False)
+    return blocks
+
+
+def build_app(board: Board) -> FastAPI:
+    """Return API, widget files and Gradio page as one application."""
+    import gradio as gr
+    from fastapi.staticfiles import StaticFiles
+
+    app = build_api(board)
+    app.mount("/widget", StaticFiles(directory=STATIC), name="widget")
+
+    @app.middleware("http")
+    async def confine(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        """Let pages load nothing from other sites, and guess no content types."""
+        response = await call_next(request)
+        response.headers.setdefault("Content-Security-Policy", POLICY)
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        response.headers.setdefault("Referrer-Policy", "no-referrer")
+        return response
+
+    return gr.mount_gradio_app(app, build_blocks(), path="/", head=HEAD, css=CSS, footer_links=[])
+
+
+def serve(store: str | None, port: int, host: str = "127.0.0.1", kept: Path | None = None) -> None:
+    """Serve a board until interrupted; the store is read again every five minutes.
+
+    Args:
+        store: a folder, ``hf:ORG/REPO``, or None for the embedded store.
+        port: where to listen.
+        host: address to listen on.
+        kept: file that keeps the last good snapshot.
+    """
+    import uvicorn
+
+    reader, source = open_store(store)
+    board = Board(reader, source, kept)
+    stop = threading.Event()
+    board.watch(REFRESH_SECONDS, stop)
+    try:
+        uvicorn.run(build_app(board), host=host, port=port, log_level="warning")
+    finally:
+        stop.set()

@@ -1,0 +1,150 @@
+"""The running board: holds the last good snapshot, rebuilds it in the background, finds the pieces of a record."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dpib.errors import DpibError
+from dpib.files import write_text_atomically
+from dpib.results import find_records
+from dpib.spec import RunSpec
+from dpib_leaderboard.snapshot import Entry, Reader, build_snapshot
+
+MAX_REVIEW_BYTES = 1 << 20
+MAX_LEDGER_BYTES = 1 << 20
+
+
+def read_review(folder: Path) -> Mapping[str, Any] | None:
+    """Return a reviewer's document, or None where there is none that can be read."""
+    path = folder / "review.json"
+    try:
+        if path.is_symlink() or path.stat().st_size > MAX_REVIEW_BYTES:
+            return None
+        plain = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return plain if isinstance(plain, dict) else None
+
+
+def folder_reader(folder: Path) -> Reader:
+    """Return a reader of a results store in a folder."""
+    return lambda: [
+        Entry(path.parent, record, read_review(path.parent)) for path, record in find_records(folder) if record
+    ]
+
+
+def command_of(spec: RunSpec) -> str:
+    """Return the command line that repeats a run."""
+    parts = ["dpib run", spec.method, "--dataset", spec.dataset, "--epsilon", f"{spec.epsilon:g}"]
+    parts += ["--track", spec.track, "--seed", str(spec.seed)]
+    if spec.public != "none":
+        parts += ["--public", spec.public]
+    if spec.pretrain != "none":
+        parts += ["--pretrain", spec.pretrain]
+    for prelude in spec.preludes:
+        parts += ["--prelude", prelude]
+    if spec.variant is not None:
+        parts += ["--variant", spec.variant]
+    for name, value in spec.overrides.items():
+        parts += ["--set", json.dumps(f"{name}={value}")]
+    return " ".join(parts)
+
+
+def record_page(entry: Entry) -> dict[str, Any]:
+    """Return everything about one record: the document, its ledger, its review and the command."""
+    ledger = entry.path / "ledger.jsonl"
+    lines: list[str] = []
+    if ledger.is_file() and not ledger.is_symlink() and ledger.stat().st_size <= MAX_LEDGER_BYTES:
+        lines = ledger.read_text(errors="replace").splitlines()
+    return {
+        "record": entry.record.model_dump(mode="json"),
+        "level": entry.level,
+        "refused": entry.refused,
+        "scores": [score.model_dump(mode="json") for score in entry.shown.scores],
+        "review": entry.review,
+        "ledger": lines,
+        "command": command_of(entry.record.task.spec),
+        "grid": grid_of(entry) is not None,
+    }
+
+
+def grid_of(entry: Entry) -> Path | None:
+    """Return the sample grid of a record, None where it has none."""
+    grid = entry.path / "grid.png"
+    return grid if grid.is_file() and not grid.is_symlink() else None
+
+
+class Board:
+    """The current snapshot of a store.
+
+    Args:
+        read: lists the store; may fail or be slow, as a Hub is.
+        source: where the store is, for readers.
+        kept: file that keeps the last good snapshot for the next start; None: nothing is kept.
+
+    Attributes:
+        snapshot: the last good one.
+        problem: why the last refresh failed, empty if it did not.
+    """
+
+    def __init__(self, read: Reader, source: str, kept: Path | None = None) -> None:
+        self._read, self._source, self._kept = read, source, kept
+        self._entries: dict[str, Entry] = {}
+        self._lock = threading.Lock()
+        self.problem = ""
+        self.snapshot: dict[str, Any] = self._last_good()
+
+    def _last_good(self) -> dict[str, Any]:
+        if self._kept is not None and self._kept.is_file():
+            try:
+                plain = json.loads(self._kept.read_text())
+            except ValueError:
+                plain = None
+            if isinstance(plain, dict) and plain.get("source") == self._source:
+                return plain
+        return build_snapshot(list, self._source)
+
+    def refresh(self) -> bool:
+        """Read the store again; on failure keep the last good snapshot and say why.
+
+        Returns:
+            Whether the store could be read.
+        """
+        with self._lock:
+            try:
+                entries = list(self._read())
+            except (DpibError, OSError) as error:
+                self.problem = f"The store does not answer ({type(error).__name__})."
+                return False
+            snapshot = build_snapshot(lambda: entries, self._source)
+            self._entries = {entry.record.id[:16]: entry for entry in entries}
+            self.problem = ""
+            self.snapshot = snapshot
+            if self._kept is not None:
+                write_text_atomically(self._kept, json.dumps(snapshot))
+            return True
+
+    def entry(self, identity: str) -> Entry | None:
+        """Return the entry whose record id begins with these 16 or more digits."""
+        found = self._entries.get(identity[:16])
+        return found if found is not None and found.record.id.startswith(identity) else None
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Return all entries of the current snapshot."""
+        return tuple(self._entries.values())
+
+    def watch(self, seconds: float, stop: threading.Event, done: Callable[[], None] = lambda: None) -> None:
+        """Refresh now and then every ``seconds`` in a thread of its own, until ``stop`` is set."""
+
+        def loop() -> None:
+            while True:
+                self.refresh()
+                done()
+                if stop.wait(seconds):
+                    return
+
+        threading.Thread(target=loop, daemon=True, name="board refresh").start()

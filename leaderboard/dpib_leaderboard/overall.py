@@ -1,0 +1,74 @@
+"""One order over a whole track: mean rank, with an interval from a bootstrap over its cells (decisions A8)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+MIN_CELLS = 4
+"""Fewer cells order nothing: too few to resample."""
+
+RESAMPLES = 2_000
+
+
+def _label(row: Mapping[str, Any]) -> tuple[str, str, str, bool]:
+    return row["method"], row["variant"], row["public"], bool(row["tuned"])
+
+
+def _track_standings(rows: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    cells = sorted({(row["dataset"], row["epsilon"]) for row in rows})
+    means = {(_label(row), (row["dataset"], row["epsilon"])): row["mean"] for row in rows}
+    places = {
+        (_label(row), (row["dataset"], row["epsilon"])): (row["rank_best"] + row["rank_worst"]) / 2 for row in rows
+    }
+    complete = sorted({label for label, _ in means if all((label, cell) in means for cell in cells)})
+    if not complete:
+        return []
+    scores = np.array([[means[label, cell] for cell in cells] for label in complete])
+    ranks = np.array([[places[label, cell] for cell in cells] for label in complete])
+    mean_rank = ranks.mean(axis=1)
+    low, high = np.full(len(complete), 1), np.full(len(complete), len(complete))
+    if len(cells) >= MIN_CELLS:
+        draws = np.random.default_rng(0).integers(len(cells), size=(RESAMPLES, len(cells)))
+        sampled = ranks[:, draws].mean(axis=2)
+        place_best = 1 + (sampled[None] < sampled[:, None]).sum(axis=1)
+        place_worst = (sampled[None] <= sampled[:, None]).sum(axis=1)
+        low = np.floor(np.quantile(place_best, 0.025, axis=1)).astype(int)
+        high = np.ceil(np.quantile(place_worst, 0.975, axis=1)).astype(int)
+    return [
+        {
+            "method": complete[i][0],
+            "variant": complete[i][1],
+            "public": complete[i][2],
+            "tuned": complete[i][3],
+            "mean_rank": float(mean_rank[i]),
+            "best": int(low[i]),
+            "worst": int(high[i]),
+            "accuracy": float(scores[i].mean()),
+        }
+        for i in np.lexsort((-scores.mean(axis=1), mean_rank))
+    ]
+
+
+def overall_standings(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return, per track, methods that are ranked in every cell, in order of mean rank, with rank intervals.
+
+    A method's rank in a cell is the middle of its rank interval, so that what a cell cannot separate stays tied.
+    With fewer than ``MIN_CELLS`` cells every interval spans all methods. A method without a rank in some cell has
+    no mean and is left out.
+    """
+    tracks: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        if row["ranked"]:
+            tracks[row["track"]].append(row)
+    return {
+        track: {
+            "cells": len({(row["dataset"], row["epsilon"]) for row in ranked}),
+            "enough": len({(row["dataset"], row["epsilon"]) for row in ranked}) >= MIN_CELLS,
+            "methods": _track_standings(ranked),
+        }
+        for track, ranked in tracks.items()
+    }

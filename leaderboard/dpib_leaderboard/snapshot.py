@@ -1,0 +1,297 @@
+"""Records to one columnar document that every view of the board reads. Imports no torch.
+
+Ranks, intervals and tie groups are computed here, once, on the full table; no filter of a view moves them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import ValidationError
+
+from dpib.records import RunRecord, Score
+from dpib.results import KEYS, row_of
+from dpib.spec import canonical_json
+from dpib.standings import CONFIDENCE, HEADLINE, MIN_SEEDS, standings
+from dpib_leaderboard.cards import Cards, read_cards
+from dpib_leaderboard.overall import overall_standings
+from dpib_leaderboard.paper import TRACK, paper_rows
+
+SCHEMA = 1
+CELL = ("track", "dataset", "epsilon")
+REFERENCE = "a reference, never ranked"
+ROW = (
+    *("kind", *KEYS, "title", "family", "noise", "pretraining", "assurance", "relation", "accountant", "float_safe"),
+    *("hardware", "mean", "low", "high", "rank_best", "rank_worst", "tie", "ranked", "why", "level", "seeds"),
+    *("attempts", "spent", "minutes", "memory", "created", "scores", "undefined", "records", "note"),
+)
+"""Columns of ``rows``; the paper's rows fill some of them."""
+
+LEVELS = ("self-reported", "recomputed", "reproduced", "audited", "reviewed")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One folder of a results store.
+
+    Attributes:
+        path: the folder.
+        record: its record.
+        review: what the reviewer wrote, None before review.
+    """
+
+    path: Path
+    record: RunRecord
+    review: Mapping[str, Any] | None = None
+
+    @property
+    def valid(self) -> Mapping[str, Any] | None:
+        """The review, if it is of this record, accepted it and still counts."""
+        review = self.review or {}
+        stands = review.get("accepted") is True and review.get("invalidated") is None
+        return review if stands and review.get("record") == self.record.id else None
+
+    @property
+    def refused(self) -> bool:
+        """Whether a reviewer refused the record or took the review back: it is no result at all."""
+        return self.review is not None and self.valid is None
+
+    @property
+    def level(self) -> int:
+        """Trust level, 0 (self-reported) to 4 (reviewed)."""
+        level = (self.valid or {}).get("trust_level", 0)
+        return level if isinstance(level, int) and 0 < level < len(LEVELS) else 0
+
+    @cached_property
+    def shown(self) -> RunRecord:
+        """The record with the scores a board may show: those recomputed in review, else none."""
+        plain = (self.valid or {}).get("scores") if self.level else None
+        try:
+            scores = tuple(Score.from_plain(score) for score in plain or ())
+        except (ValidationError, TypeError, ValueError):
+            scores = ()
+        return self.record.model_copy(update={"scores": scores})
+
+
+Reader = Callable[[], Sequence[Entry]]
+"""Lists a results store: called once per build."""
+
+
+def _pretraining(record: RunRecord) -> str:
+    share = record.task.spec.public_share
+    if record.task.spec.public_dataset is None:
+        return "none"
+    return "selected" if share is not None and share.startswith("5%") else "all"
+
+
+def _unranked_reason(entry: Entry, cards: Cards) -> str:
+    """Return why a record takes no part in ranks; empty if it does."""
+    record, privacy = entry.record, entry.record.privacy
+    track = cards.tracks.get(record.task.spec.track)
+    if entry.level == 0:
+        return "self-reported: nobody has recomputed it"
+    if record.method.reference:
+        return REFERENCE
+    if privacy.spent_epsilon is None or privacy.spent_epsilon > record.task.spec.epsilon * (1 + 1e-9):
+        return "its ledger spends more than this ε"
+    if track is not None and privacy.relation != track["relation"]:
+        return f"counts neighbours by {privacy.relation}, not as the track"
+    dataset = cards.datasets.get(record.task.spec.dataset)
+    if dataset is not None and privacy.delta > dataset["delta"] * (1 + 1e-9):
+        return "its δ is larger than the dataset's"
+    return ""
+
+
+def _flat(entry: Entry, cards: Cards) -> dict[str, Any]:
+    record, privacy = entry.shown, entry.record.privacy
+    method = cards.methods.get(record.method.name, {})
+    why = _unranked_reason(entry, cards)
+    return {
+        **row_of(record),
+        "level": entry.level,
+        "why": why,
+        "pool": "" if why == REFERENCE else why,
+        "title": record.method.title,
+        "family": method.get("family"),
+        "noise": method.get("noise_location"),
+        "pretraining": _pretraining(record),
+        "relation": privacy.relation,
+        "accountant": privacy.accountant,
+        "float_safe": privacy.float_safe,
+        "attempts": (entry.valid or {}).get("attempts", privacy.attempts),
+        "gpu_gib": None if record.cost.peak_gpu_bytes is None else round(record.cost.peak_gpu_bytes / 2**30, 2),
+        "hardware": record.cost.hardware,
+        "undefined": {
+            f"{score.metric}[{score.protocol}]" if score.protocol else score.metric: score.reason
+            for score in record.scores
+            if score.classifier is None and score.reason
+        },
+    }
+
+
+def _standing(entries: Sequence[Entry]) -> list[Entry]:
+    """Leave out what was refused, invalidated, or superseded by a reviewed record."""
+    replaced = {entry.record.supersedes for entry in entries if entry.level}
+    return [e for e in entries if not e.refused and e.record.invalidated is None and e.record.id not in replaced]
+
+
+def tie_groups(cell: pd.DataFrame) -> list[int]:
+    """Return a group number per ranked row, 0 for others; rows must come best first.
+
+    A group opens with a row that is surely worse than the one the previous group opened with.
+    """
+    groups, number, leader = [], 0, (np.inf, 0.0)
+    for ranked, mean, error in zip(cell["ranked"], cell["mean"], cell["stderr"], strict=True):
+        if ranked and (not number or leader[0] - mean > CONFIDENCE * np.hypot(leader[1], error)):
+            number, leader = number + 1, (mean, error)
+        groups.append(number if ranked else 0)
+    return groups
+
+
+def _ranked(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return standings, each pool by itself; only records without a reason against them compete."""
+    tables = []
+    for pool, part in frame.groupby("pool"):
+        table = standings(part[part[HEADLINE].notna()])
+        if pool and len(table):
+            table = table.assign(ranked=False, rank_best=0, rank_worst=0)
+        tables.append(table.assign(pool=pool))
+    table = pd.concat([t for t in tables if len(t)] or tables)
+    if len(table):
+        cells = [cell.assign(tie=tie_groups(cell)) for _, cell in table.groupby([*CELL, "pool"])]
+        table = pd.concat(cells)
+    return table
+
+
+def _score_columns(frame: pd.DataFrame) -> list[str]:
+    fixed = {*KEYS, "seed", "spent_epsilon", "delta", "minutes", "peak_gib", "gpu_gib", "accuracy_stderr", "level"}
+    fixed |= {"attempts"}
+    numeric = frame.select_dtypes("number").columns
+    return [name for name in numeric if name not in fixed]
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return one row per method of each cell, its repetitions averaged."""
+    if frame.empty:
+        return []
+    frame = frame.assign(**{HEADLINE: pd.to_numeric(frame.get(HEADLINE))})
+    frame = frame.sort_values("created").drop_duplicates([*KEYS, "pool", "seed"], keep="last").sort_values("seed")
+    ranks = _ranked(frame)
+    ranks = {tuple(row[key] for key in (*KEYS, "pool")): row for row in ranks.to_dict("records")}
+    scores = _score_columns(frame)
+    rows = []
+    for key, part in frame.groupby([*KEYS, "pool"]):
+        rank = ranks.get(key, {})
+        first = part.iloc[0]
+        seeds = int(part["seed"].nunique())
+        why = str(first["why"]) or ("" if rank.get("ranked") else f"{seeds} of {MIN_SEEDS} seeds")
+        undefined = {name: reason for reasons in part["undefined"] for name, reason in reasons.items()}
+        rows.append(
+            {
+                "kind": "reference" if first["reference"] else "run",
+                **{name: first[name] for name in KEYS},
+                **{name: first[name] for name in ("title", "family", "noise", "pretraining", "assurance", "relation")},
+                **{name: first[name] for name in ("accountant", "float_safe", "hardware")},
+                **{name: rank.get(name) for name in ("mean", "low", "high", "rank_best", "rank_worst", "tie")},
+                "ranked": bool(rank.get("ranked", False)),
+                "why": why,
+                "level": int(part["level"].min()),
+                "seeds": seeds,
+                "attempts": int(part["attempts"].max()),
+                "spent": part["spent_epsilon"].max(),
+                "minutes": part["minutes"].mean(),
+                "memory": part["peak_gib"].max(),
+                "created": part["created"].max(),
+                "scores": {name: part[name].mean() for name in scores if part[name].notna().any()},
+                "undefined": undefined,
+                "records": [identity[:16] for identity in part["id"]],
+                "note": "",
+            }
+        )
+    return rows
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it: no NaN, no numpy, floats with seven digits."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return float(f"{value:.7g}") if np.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def columns_of(rows: Iterable[Mapping[str, Any]], names: Iterable[str] = ()) -> dict[str, list[Any]]:
+    """Return rows as columns of equal length, ``names`` in any case; what a row lacks is None."""
+    rows = list(rows)
+    names = dict.fromkeys([*names, *(name for row in rows for name in row)])
+    return {name: [_plain(row.get(name)) for row in rows] for name in names}
+
+
+def _sort_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    kinds = ("run", "reference", "paper")
+    mean = row.get("mean")
+    worst = row.get("rank_worst") or 10**9
+    place = (worst, row.get("rank_best") or 10**9) if row.get("ranked") else (10**9, 10**9)
+    headline = mean if mean is not None else row["scores"].get(HEADLINE, row["scores"].get("accuracy[unstated]", -1.0))
+    tie = row.get("tie") or 10**6
+    return (*(row[name] for name in CELL), kinds.index(row["kind"]), tie, -headline, place, row["method"])
+
+
+def build_snapshot(read: Reader, source: str, now: datetime | None = None) -> dict[str, Any]:
+    """Return the snapshot of a results store.
+
+    Args:
+        read: lists the store.
+        source: where it is, as readers of the board see it.
+        now: date of the build; by default the current time.
+
+    Returns:
+        A JSON object. ``digest`` is over everything but the date: equal content, equal digest.
+    """
+    entries = list(read())
+    cards = read_cards()
+    frame = pd.DataFrame([_flat(entry, cards) for entry in _standing(entries)])
+    ours = _rows(frame)
+    content: dict[str, Any] = {
+        "schema": SCHEMA,
+        "source": source,
+        "headline": HEADLINE,
+        "min_seeds": MIN_SEEDS,
+        "levels": LEVELS,
+        "published_track": TRACK,
+        "cards": cards.plain(ours),
+        "rows": columns_of(sorted([*ours, *paper_rows()], key=_sort_key), ROW),
+        "overall": overall_standings(ours),
+        "records": columns_of(_summary(entry) for entry in entries),
+    }
+    content = _plain(content)
+    digest = hashlib.sha256(canonical_json(content).encode()).hexdigest()
+    return {"digest": digest, "built": (now or datetime.now(UTC)).isoformat(timespec="seconds"), **content}
+
+
+def _summary(entry: Entry) -> dict[str, Any]:
+    record = entry.shown
+    row = row_of(record)
+    names = ("track", "dataset", "epsilon", "method", "variant", "public", "seed", "tuned", "status", "reference")
+    return {
+        "id": record.id[:16],
+        **{name: row[name] for name in names},
+        "level": entry.level,
+        "accuracy": row.get(HEADLINE),
+        "spent": row["spent_epsilon"],
+        "minutes": row["minutes"],
+        "created": record.created,
+        "supersedes": record.supersedes and record.supersedes[:16],
+        "invalidated": record.invalidated or (entry.review or {}).get("invalidated"),
+        "refused": entry.refused,
+    }

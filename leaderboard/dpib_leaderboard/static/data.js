@@ -1,0 +1,120 @@
+// The snapshot, read once, as rows; and what is said about a row in words.
+
+const BASE = new URL("../v1/", import.meta.url);
+const own = (object, key) => (object && Object.hasOwn(object, key) ? object[key] : undefined);
+
+export const recordUrl = (id) => new URL(`records/${encodeURIComponent(id)}.json`, BASE);
+export const gridUrl = (id) => new URL(`grids/${encodeURIComponent(id)}.png`, BASE);
+
+export async function fetchJson(url) {
+  const answer = await fetch(url);
+  if (!answer.ok) throw new Error(`The board answered ${answer.status} for ${url.pathname}.`);
+  return answer.json();
+}
+
+export function rowsOf(columns) {
+  const names = Object.keys(columns);
+  const count = names.length ? columns[names[0]].length : 0;
+  return Array.from({ length: count }, (_, i) => Object.fromEntries(names.map((name) => [name, columns[name][i]])));
+}
+
+export class Board {
+  constructor(plain) {
+    Object.assign(this, plain);
+    this.rows = rowsOf(plain.rows);
+    this.records = rowsOf(plain.records);
+    this.rows.forEach((row, i) => {
+      row.order = i;
+      row.label = label(row);
+      row.haystack = [row.label, row.method, row.dataset, row.family, row.noise, row.public, row.hardware].join(" ").toLowerCase();
+      row.half = row.low === null ? null : (row.high - row.low) / 2;
+    });
+    this.recordById = new Map(this.records.map((record) => [record.id, record]));
+  }
+
+  static async load() {
+    return new Board(await fetchJson(new URL("board.json", BASE)));
+  }
+
+  card(kind, name) {
+    return own(this.cards[kind], name);
+  }
+
+  title(kind, name) {
+    return this.card(kind, name)?.title || name;
+  }
+
+  // Tracks that have rows come first; the published one is last.
+  trackNames() {
+    const used = new Set(this.rows.map((row) => row.track));
+    const names = [...new Set([...Object.keys(this.cards.tracks), ...used])].filter((name) => used.has(name));
+    return names.sort((a, b) => rank(a, this) - rank(b, this) || a.localeCompare(b));
+  }
+
+  // Rows of a track, with the paper's rows of the same dataset and ε beside them.
+  inTrack(track) {
+    const cells = new Set(this.rows.filter((row) => row.track === track).map(cellOf));
+    return this.rows.filter((row) => row.track === track || (row.track === this.published_track && cells.has(cellOf(row))));
+  }
+}
+
+const rank = (name, board) => (name === board.published_track ? 9 : name.startsWith("demo") ? 5 : 0);
+const cellOf = (row) => `${row.dataset} ${row.epsilon}`;
+
+function label(row) {
+  const parts = [row.title || row.method];
+  if (row.variant) parts.push(row.variant);
+  if (row.public && row.public !== "none") parts.push(`+ ${row.public}`);
+  if (row.tuned) parts.push("(tuned)");
+  return parts.join(" ");
+}
+
+export const score = (row, name) => own(row.scores, name) ?? null;
+
+export function number(value, decimals = 1) {
+  return value === null || value === undefined ? "" : Number(value).toFixed(decimals);
+}
+
+export function standing(row) {
+  if (row.ranked) return row.rank_best === row.rank_worst ? `${row.rank_best}` : `${row.rank_best}–${row.rank_worst}`;
+  return row.kind === "paper" ? "paper" : row.kind === "reference" ? "ref." : "–";
+}
+
+export function standingHint(row, board) {
+  if (row.kind === "paper") return `Printed in the paper; never ranked here. ${row.note}`;
+  if (!row.ranked) return `Not ranked: ${row.why}.`;
+  const text = row.rank_best === row.rank_worst ? `Rank ${row.rank_best}` : `Somewhere from rank ${row.rank_best} to ${row.rank_worst}`;
+  return `${text} in this cell, over all methods of the board. Group ${row.tie}: seeds and test set do not separate its members from their best.`;
+}
+
+// Why a cell is empty.
+export function whyEmpty(row, name, board) {
+  const reason = own(row.undefined, name);
+  if (reason) return `Undefined: ${reason}`;
+  if (row.kind === "paper") return "The paper prints no such number for this dataset and ε.";
+  if (row.level === 0) return "Self-reported: scores are shown once they are recomputed.";
+  const metrics = board.card("tracks", row.track)?.metrics || [];
+  const metric = name.replace(/\[.*$/, "");
+  const covered = metrics.includes(metric) || (metrics.includes("precision-recall") && ["precision", "recall"].includes(metric));
+  return covered ? "Its records hold no value." : `Not measured in this track (${board.title("tracks", row.track)}).`;
+}
+
+export function badges(row) {
+  const found = [];
+  const words = {
+    mechanism: ["mechanism", "Every access went through a mechanism of the harness, which added the noise itself."],
+    "no-access": ["no access", "Reads no private image at all."],
+    declared: ["declared", "The author declares the price of some accesses; the harness cannot check it."],
+    "non-private": ["not private", "Reads private images without protection: a ceiling, ε = ∞."],
+    published: ["published", "A number from the paper. Nothing was recomputed here."],
+  };
+  const known = own(words, row.assurance);
+  if (known) found.push(known);
+  if (row.public && row.public !== "none") found.push(["public data", `Pretrained on public images: ${row.public}.`]);
+  if (row.kind === "paper" && row.pretraining !== "none") found.push(["public data", "Pretrained on public images in the paper."]);
+  if (row.tuned) found.push(["tuned", "Settings differ from the preset; what tuning cost is not in ε."]);
+  if (row.relation && row.relation !== "add-or-remove-one") found.push([row.relation, "Another neighbouring relation than the track's."]);
+  if (row.accountant) found.push([/\bPLD\b/.test(row.accountant) ? "PLD" : "accountant", `ε by ${row.accountant}.`]);
+  if (row.float_safe) found.push(["float-safe", "Its noise withstands floating-point attacks."]);
+  return found;
+}

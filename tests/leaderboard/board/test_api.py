@@ -1,0 +1,113 @@
+"""The API is read-only, cached, compressed and open; a silent store leaves the last good snapshot."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from store_maker import make_record, review_of, sample_records, write_store
+
+from dpib.errors import StorageError
+from dpib_leaderboard.api import build_api
+from dpib_leaderboard.board import Board, command_of, folder_reader
+from dpib_leaderboard.snapshot import Entry
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Board:
+    board = Board(folder_reader(write_store(tmp_path_factory.mktemp("store"), sample_records())), "tests")
+    assert board.refresh()
+    return board
+
+
+@pytest.fixture(scope="module")
+def client(board: Board) -> Iterator[TestClient]:
+    with TestClient(build_api(board)) as client:
+        yield client
+
+
+ADDRESSES = ["/v1/board", "/v1/records", "/v1/methods", "/v1/datasets"]
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_an_answer_has_an_etag_and_is_not_sent_twice(client: TestClient, address: str) -> None:
+    answer = client.get(address)
+    assert answer.status_code == 200 and answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["content-encoding"] == "gzip"
+    again = client.get(address, headers={"If-None-Match": answer.headers["etag"]})
+    assert again.status_code == 304 and again.content == b"" and again.headers["etag"] == answer.headers["etag"]
+    assert client.get(f"{address}.json").json() == answer.json()
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_nothing_can_be_written(client: TestClient, address: str) -> None:
+    assert {client.request(verb, address).status_code for verb in ("POST", "PUT", "PATCH", "DELETE")} == {405}
+
+
+def test_without_gzip_the_answer_is_plain(client: TestClient) -> None:
+    assert "content-encoding" not in client.get("/v1/board", headers={"Accept-Encoding": "identity"}).headers
+
+
+def test_records_are_filtered_and_paged(client: TestClient) -> None:
+    found = client.get("/v1/records", params={"method": "alpha", "dataset": "mnist", "limit": 2, "offset": 1}).json()
+    assert found["total"] == 6 and len(found["records"]) == 2
+    assert {one["method"] for one in found["records"]} == {"alpha"}
+    assert client.get("/v1/records", params={"limit": 10**6}).status_code == 422
+
+
+def test_a_record_comes_with_ledger_review_and_command(client: TestClient, board: Board) -> None:
+    entry = next(one for one in board.entries() if one.record.method.name == "beta")
+    for identity in (entry.record.id, entry.record.id[:16], f"{entry.record.id[:16]}.json"):
+        page = client.get(f"/v1/records/{identity}").json()
+        assert page["record"]["id"] == entry.record.id and page["ledger"] and page["level"] == 1
+    assert page["command"] == command_of(entry.record.task.spec)
+    assert page["command"].endswith("--public omniglot-28")
+    assert client.get(f"/v1/grids/{entry.record.id[:16]}.png").content.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("identity", ["0" * 64, "..", "%2e%2e%2fREADME.md", "record.json", "%00", "a" * 300])
+def test_an_unknown_id_reads_no_file(client: TestClient, identity: str) -> None:
+    assert client.get(f"/v1/records/{identity}").status_code == 404
+    assert client.get(f"/v1/grids/{identity}.png").status_code == 404
+
+
+def test_a_silent_store_leaves_the_last_good_snapshot_with_its_date(tmp_path: Path) -> None:
+    record = make_record()
+    silent = threading.Event()
+
+    def read() -> list[Entry]:
+        if silent.is_set():
+            raise StorageError("down")
+        return [Entry(tmp_path, record, review_of(record))]
+
+    kept = tmp_path / "kept.json"
+    board = Board(read, "hf:org/repo", kept)
+    assert board.refresh()
+    good = board.snapshot
+    silent.set()
+    assert not board.refresh() and board.snapshot is good
+    restarted = Board(read, "hf:org/repo", kept)
+    assert not restarted.refresh() and restarted.snapshot["built"] == good["built"]
+    with TestClient(build_api(restarted)) as client:
+        plain = client.get("/v1/board").json()
+    assert "does not answer" in plain["stale"] and plain["digest"] == good["digest"]
+
+
+def test_links_in_a_store_are_not_followed(tmp_path: Path) -> None:
+    record = make_record()
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    store = write_store(tmp_path / "store", [(record, None)])
+    folder = next(store.glob("*/*/*/*"))
+    for name in ("ledger.jsonl", "grid.png", "review.json"):
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(secret)
+    board = Board(folder_reader(store), "tests")
+    board.refresh()
+    with TestClient(build_api(board)) as client:
+        page = client.get(f"/v1/records/{record.id}").json()
+        assert page["ledger"] == [] and page["review"] is None and not page["grid"]
+        assert client.get(f"/v1/grids/{record.id[:16]}.png").status_code == 404

@@ -1,0 +1,123 @@
+"""The snapshot ranks once, on the full table, and only what a reviewer has recomputed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from store_maker import make_record, many_records, repeated, review_of, sample_records
+
+from dpib.records import RunRecord
+from dpib_leaderboard.paper import TRACK
+from dpib_leaderboard.snapshot import Entry, build_snapshot
+
+Pairs = Sequence[tuple[RunRecord, dict[str, Any] | None]]
+
+
+def _snapshot(pairs: Pairs) -> dict[str, Any]:
+    return build_snapshot(lambda: [Entry(Path(), record, review) for record, review in pairs], "tests")
+
+
+def _rows(pairs: Pairs, **where: Any) -> list[dict[str, Any]]:
+    columns = _snapshot(pairs)["rows"]
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return [row for row in rows if all(row[name] == value for name, value in where.items())]
+
+
+def _row(pairs: Pairs, **where: Any) -> dict[str, Any]:
+    (row,) = _rows(pairs, kind="run", **where)
+    return row
+
+
+def test_ranks_are_intervals_and_close_methods_share_a_group() -> None:
+    rows = {row["method"]: row for row in _rows(sample_records(), dataset="mnist", epsilon=1.0, kind="run")}
+    places = {name: (row["rank_best"], row["rank_worst"], row["tie"]) for name, row in rows.items() if row["ranked"]}
+    assert places == {"alpha": (1, 2, 1), "dp-merf": (1, 2, 1), "beta": (3, 3, 2), "attack": (4, 4, 3)}
+
+
+def test_references_are_shown_and_never_ranked() -> None:
+    rows = _rows(sample_records(), dataset="mnist", epsilon=1.0, kind="reference")
+    assert {row["method"] for row in rows} == {"real", "uniform"}
+    assert not any(row["ranked"] for row in rows) and all(row["mean"] is not None for row in rows)
+
+
+def test_submitted_scores_are_not_results_until_recomputed() -> None:
+    row = _row(repeated("boaster", 99, level=0))
+    assert row["level"] == 0 and not row["ranked"] and row["mean"] is None and row["scores"] == {}
+
+
+def test_the_reviewers_scores_are_shown_not_the_submitted_ones() -> None:
+    honest = make_record(accuracy=50)
+    inflated = make_record(accuracy=99)
+    review = {**review_of(inflated), "scores": review_of(honest)["scores"]}
+    assert _row([(inflated, review)])["scores"]["accuracy[noisy-senv]"] == 50
+
+
+@pytest.mark.parametrize("change", [{"accepted": False}, {"invalidated": "2026: wrong data"}, {"record": "1" * 64}])
+def test_a_refused_or_invalidated_record_or_a_foreign_review_is_no_result(change: dict[str, Any]) -> None:
+    record = make_record()
+    snapshot = _snapshot([(record, review_of(record, **change))])
+    assert "run" not in snapshot["rows"]["kind"]
+    assert snapshot["records"]["refused"] == [True]
+
+
+@pytest.mark.parametrize("level", [True, "3", -1, 9, 2.5, None])
+def test_a_strange_trust_level_counts_as_self_reported(level: Any) -> None:
+    record = make_record()
+    expected = 1 if level is True else 0
+    assert Entry(Path(), record, review_of(record, trust_level=level)).level == expected
+
+
+@pytest.mark.parametrize("change", [{"spent": 1.02}, {"relation": "replace-one"}, {"delta": 1e-3}])
+def test_unequal_epsilon_relation_or_delta_is_never_ranked(change: dict[str, Any]) -> None:
+    pairs = [*repeated("dp-merf", 80), *repeated("other", 90, **change)]
+    assert not _row(pairs, method="other")["ranked"]
+    assert _row(pairs, method="dp-merf")["rank_worst"] == 1
+
+
+def test_only_a_reviewed_record_replaces_another() -> None:
+    old = make_record(accuracy=70)
+    new = make_record(accuracy=75, created="2027-01-01T00:00:00+00:00", supersedes=old.id)
+    assert len(_rows([(old, review_of(old)), (new, None)], kind="run")) == 2
+    row = _row([(old, review_of(old)), (new, review_of(new))])
+    assert row["seeds"] == 1 and row["mean"] == 75
+
+
+def test_an_undefined_score_carries_its_reason() -> None:
+    row = _row(repeated("dp-merf", 80))
+    assert "recall" not in row["scores"] and row["undefined"]["recall"] == "invented gap"
+
+
+def test_the_papers_rows_are_marked_unranked_and_say_their_protocol() -> None:
+    rows = _rows([], track=TRACK, dataset="mnist", epsilon=1.0)
+    assert len(rows) == 14 and not any(row["ranked"] for row in rows) and {row["kind"] for row in rows} == {"paper"}
+    merf = next(row for row in rows if row["method"] == "dp-merf")
+    assert merf["scores"]["accuracy[senv]"] == 85.1 and merf["scores"]["accuracy[synv]"] == 75.0
+    assert "best of three classifiers" in _snapshot([])["cards"]["tracks"][TRACK]["summary"]
+
+
+def test_the_order_over_a_track_keeps_ties_and_leaves_partial_methods_out() -> None:
+    pairs = [*sample_records(), *repeated("partial", 95)]
+    overall = _snapshot(pairs)["overall"]["lite-v1"]
+    assert overall["cells"] == 4 and overall["enough"]
+    found = {one["method"]: (one["best"], one["worst"]) for one in overall["methods"]}
+    assert "partial" not in found and found["beta"][0] > 2
+    assert found["alpha"] == found["dp-merf"] == (1, 2)
+
+
+def test_the_digest_is_of_the_content_and_not_of_the_date() -> None:
+    pairs = [Entry(Path(), record, review) for record, review in sample_records()]
+    first, second = (build_snapshot(lambda: pairs, "tests", datetime(year, 1, 1, tzinfo=UTC)) for year in (2026, 2027))
+    assert first["digest"] == second["digest"] and first["built"] != second["built"]
+    assert _snapshot(repeated("dp-merf", 80))["digest"] != first["digest"]
+
+
+def test_the_snapshot_is_json_without_nan_and_columns_are_of_equal_length() -> None:
+    snapshot = _snapshot([*sample_records(), *many_records(20)])
+    json.dumps(snapshot, allow_nan=False)
+    for table in (snapshot["rows"], snapshot["records"]):
+        assert len({len(column) for column in table.values()}) == 1
