@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx2
-from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub import CommitOperationAdd, HfApi, set_client_factory
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils._http import default_client_factory
+from huggingface_hub.utils.logging import set_verbosity_error
 
 from dpib.errors import DpibError, RecordError, StorageError
 from dpib.files import write_text_atomically
@@ -68,6 +70,13 @@ def _answered(doing: str, error: HfHubHTTPError, nothing: str) -> DpibError:
     return RecordError(f"{doing}: the Hub refuses it ({status}: {error.server_message or 'no reason'}). {nothing}")
 
 
+def _patient_client() -> httpx2.Client:
+    """Return the Hub client's own connection with a limit on every wait; by itself it would wait for ever."""
+    client = default_client_factory()
+    client.timeout = httpx2.Timeout(limits.HUB_SECONDS)
+    return client
+
+
 class HubStore:
     """A store on the Hub: read without a token, pinned to a commit; the last good snapshot serves while it is down.
 
@@ -84,6 +93,8 @@ class HubStore:
         home = os.environ.get("HF_HOME") or str(Path.home() / ".cache" / "huggingface")
         self.repo, self.address = repo, f"hf:{repo}"
         self.cache = cache or Path(home) / "dpib" / repo.replace("/", "--")
+        set_client_factory(_patient_client)
+        set_verbosity_error()  # its retries are not news; what fails in the end is told by `hub_errors`
         self.api = HfApi(endpoint=endpoint, token=token)
 
     def snapshot(self) -> Snapshot:

@@ -36,7 +36,8 @@ CHILD_MEMORY = 16 << 30
 """Address space of the process that opens images, in bytes; torch alone reserves several GiB it never touches."""
 CHILD_SECONDS = 3_600
 STRUCTURE_SECONDS = 300
-HUB_SECONDS = 30.0
+HUB_SECONDS = 20.0
+"""Longest silence of the Hub before a request is given up; the client itself tries up to six times."""
 
 
 def images_bytes(count: int, shape: tuple[int, int, int]) -> int:

@@ -217,7 +217,9 @@ class Hub:
             return problem(404, "EntryNotFound")
         if request.method == "GET":
             changes = {"base": "refs/heads/main"}
-            return JSONResponse({**listed(pull), "events": [], "changes": changes, "filesWithConflicts": False, "diff": ""})
+            return JSONResponse(
+                {**listed(pull), "events": [], "changes": changes, "filesWithConflicts": False, "diff": ""}
+            )
         if self.account(request) != "org":
             return problem(403)
         body = json.loads(await request.body() or b"{}")
@@ -235,7 +237,9 @@ class Hub:
             pull.status = body["status"]
             return JSONResponse({"newStatus": {**event, "type": "status-change", "data": {"status": body["status"]}}})
         pull.comments.append(body.get("comment", ""))
-        return JSONResponse({"newMessage": {**event, "type": "comment", "data": {"latest": {"raw": "", "updatedAt": DATE}}}})
+        return JSONResponse(
+            {"newMessage": {**event, "type": "comment", "data": {"latest": {"raw": "", "updatedAt": DATE}}}}
+        )
 
     def _file(self, name: str, tail: list[str], request: Request) -> Response:
         repo = self.repos.get(name)

@@ -117,7 +117,7 @@ RAW: dict[str, tuple[Callable[[str], str | bytes], str]] = {
     "t22 number as text": (lambda text: text.replace('"nominal_size": 1297', '"nominal_size": "1297"'), "integer"),
     "t22 long number": (lambda text: text.replace('"count": 1000', '"count": ' + "9" * 5000), "too long"),
     "t21 edited": (lambda text: text.replace('"seed": 0', '"seed": 1'), "id"),
-    "key twice": (lambda text: text.replace('{\n', '{"id": "x",\n', 1), "twice"),
+    "key twice": (lambda text: text.replace("{\n", '{"id": "x",\n', 1), "twice"),
     "deep": (lambda text: "[" * 100_000, "deep"),
     "deep and closed": (lambda text: '{"a":' * 5000 + "1" + "}" * 5000, "deep"),
     "empty": (lambda text: "", "JSON"),

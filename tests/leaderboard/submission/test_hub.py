@@ -68,7 +68,9 @@ def test_submit_review_merge_refresh(hub: Hub, stores: tuple[HubStore, HubStore]
     names = {path.rpartition("/")[2] for path in repo.resolve("main").files if path.startswith(place)}
     assert names == {*limits.FILES, limits.IMAGES, limits.REVIEW}
 
-    code = f"import datasets; rows = datasets.load_dataset('{REPO}', split='train'); print(len(rows), rows[0]['method'])"
+    code = (
+        f"import datasets; rows = datasets.load_dataset('{REPO}', split='train'); print(len(rows), rows[0]['method'])"
+    )
     environment = os.environ | {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "hf")}
     answer = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert answer.stdout.split() == ["1", "dp-means"], answer.stderr[-2000:]
@@ -121,6 +123,19 @@ def test_a_refused_pull_request_is_one_message(hub: Hub, stores: tuple[HubStore,
     assert not hub.repos[REPO].pulls
 
 
+def test_a_hub_that_does_not_answer_is_one_message(
+    hub: Hub, stores: tuple[HubStore, HubStore], make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "HUB_SECONDS", 0.3)
+    folder = make()
+    slow = HubStore(REPO, endpoint=hub.endpoint, token="hf_alice")
+    hub.delay = 3.0
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with pytest.raises(StorageError, match=r"does not answer in time\. Nothing was sent"):
+        slow.submit(folder, place_of_folder(folder))
+    assert not hub.repos[REPO].pulls
+
+
 def test_no_such_store_is_one_message(hub: Hub, make: Make) -> None:
     folder = make()
     with pytest.raises(StorageError, match="does not exist"):
@@ -134,7 +149,7 @@ def test_a_connection_lost_in_mid_upload_sends_nothing(
     before = dict(hub.repos[REPO].commits)
     with cutting_proxy(hub.endpoint, after=40_000) as endpoint:
         broken = HubStore(REPO, endpoint=endpoint, token="hf_alice", cache=tmp_path / "broken")
-        with pytest.raises(StorageError, match="connection to the Hub failed.*Nothing was sent"):
+        with pytest.raises(StorageError, match=r"connection to the Hub failed.*Nothing was sent"):
             broken.submit(folder, place_of_folder(folder))
     assert hub.repos[REPO].commits == before
     assert not hub.repos[REPO].pulls
@@ -182,7 +197,7 @@ def test_t18_t19_a_pull_request_that_does_anything_else_is_refused(
         operations.append(other)
     api = HfApi(hub.endpoint, token="hf_bob")
     api.create_commit(REPO, operations, commit_message="x", repo_type="dataset", create_pr=True)
-    with pytest.raises(RecordError, match="only adds|adds one"):
+    with pytest.raises(RecordError, match=r"only adds|adds one"):
         stores[0].fetch(1, tmp_path / "scratch")
 
 

@@ -270,6 +270,8 @@ def test_t11_t13_t14_accepted_text_is_harmless(text: str) -> None:
     assert printable(text).isprintable()
 
 
-@pytest.mark.parametrize(("one", "other"), [("dp-merf", "dp_merf"), ("dp-merf", "dp-rnerf"), ("pe1", "pel"), ("dpi", "dp-l")])
+@pytest.mark.parametrize(
+    ("one", "other"), [("dp-merf", "dp_merf"), ("dp-merf", "dp-rnerf"), ("pe1", "pel"), ("dpi", "dp-l")]
+)
 def test_t14_names_that_readers_confuse_have_one_skeleton(one: str, other: str) -> None:
     assert skeleton(one) == skeleton(other)
