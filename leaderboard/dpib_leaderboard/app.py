@@ -29,9 +29,7 @@ HEAD = """
 <script type="module" src="/widget/main.js"></script>
 """
 CSS = """
-.gradio-container :is(main, .wrap, .column, .block), .gradio-container {
-  max-width: none !important; padding: 0 !important; margin: 0 !important; gap: 0 !important;
-}
+.gradio-container :has(dpib-board) { max-width: none !important; padding: 0 !important; margin: 0 !important; }
 .gradio-container { background: light-dark(#fbfbfa, #15171a) !important; }
 dpib-board { display: block; min-height: 100vh; }
 footer { display: none !important; }
@@ -85,6 +83,8 @@ def serve(store: str | None, port: int, host: str = "127.0.0.1", kept: Path | No
 
     reader, source = open_store(store)
     board = Board(reader, source, kept)
+    if not board.restored:
+        board.refresh()
     stop = threading.Event()
     board.watch(REFRESH_SECONDS, stop)
     try:

@@ -12,7 +12,8 @@ from dpib.errors import DpibError
 from dpib.files import write_text_atomically
 from dpib.results import find_records
 from dpib.spec import RunSpec
-from dpib_leaderboard.snapshot import Entry, Reader, build_snapshot
+from dpib_leaderboard.entries import Entry, Reader
+from dpib_leaderboard.snapshot import build_snapshot
 
 MAX_REVIEW_BYTES = 1 << 20
 MAX_LEDGER_BYTES = 1 << 20
@@ -89,6 +90,7 @@ class Board:
     Attributes:
         snapshot: the last good one.
         problem: why the last refresh failed, empty if it did not.
+        restored: whether the first snapshot is the one kept by an earlier start.
     """
 
     def __init__(self, read: Reader, source: str, kept: Path | None = None) -> None:
@@ -96,6 +98,7 @@ class Board:
         self._entries: dict[str, Entry] = {}
         self._lock = threading.Lock()
         self.problem = ""
+        self.restored = True
         self.snapshot: dict[str, Any] = self._last_good()
 
     def _last_good(self) -> dict[str, Any]:
@@ -106,6 +109,7 @@ class Board:
                 plain = None
             if isinstance(plain, dict) and plain.get("source") == self._source:
                 return plain
+        self.restored = False
         return build_snapshot(list, self._source)
 
     def refresh(self) -> bool:

@@ -6,83 +6,47 @@ Ranks, intervals and tie groups are computed here, once, on the full table; no f
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import ValidationError
 
-from dpib.records import RunRecord, Score
+from dpib.records import RunRecord
 from dpib.results import KEYS, row_of
 from dpib.spec import canonical_json
 from dpib.standings import CONFIDENCE, HEADLINE, MIN_SEEDS, standings
 from dpib_leaderboard.cards import Cards, read_cards
+from dpib_leaderboard.entries import LEVELS, Entry, Reader
 from dpib_leaderboard.overall import overall_standings
 from dpib_leaderboard.paper import TRACK, paper_rows
 
 SCHEMA = 1
 CELL = ("track", "dataset", "epsilon")
 REFERENCE = "a reference, never ranked"
+GROUP = (*KEYS, "pool")
+"""What makes records repetitions of one another; reviewed and unreviewed ones never mix."""
+
+FROM_FIRST = (
+    "title",
+    "family",
+    "noise",
+    "pretraining",
+    "assurance",
+    "relation",
+    "accountant",
+    "float_safe",
+    "hardware",
+)
+FOR_RANKS = (*GROUP, "seed", "reference", HEADLINE, "accuracy_stderr", "spent_epsilon", "minutes", "created")
 ROW = (
-    *("kind", *KEYS, "title", "family", "noise", "pretraining", "assurance", "relation", "accountant", "float_safe"),
-    *("hardware", "mean", "low", "high", "rank_best", "rank_worst", "tie", "ranked", "why", "level", "seeds"),
+    *("kind", *KEYS, *ABOUT),
+    *("mean", "low", "high", "rank_best", "rank_worst", "tie", "ranked", "why", "level", "seeds"),
     *("attempts", "spent", "minutes", "memory", "created", "scores", "undefined", "records", "note"),
 )
 """Columns of ``rows``; the paper's rows fill some of them."""
-
-LEVELS = ("self-reported", "recomputed", "reproduced", "audited", "reviewed")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One folder of a results store.
-
-    Attributes:
-        path: the folder.
-        record: its record.
-        review: what the reviewer wrote, None before review.
-    """
-
-    path: Path
-    record: RunRecord
-    review: Mapping[str, Any] | None = None
-
-    @property
-    def valid(self) -> Mapping[str, Any] | None:
-        """The review, if it is of this record, accepted it and still counts."""
-        review = self.review or {}
-        stands = review.get("accepted") is True and review.get("invalidated") is None
-        return review if stands and review.get("record") == self.record.id else None
-
-    @property
-    def refused(self) -> bool:
-        """Whether a reviewer refused the record or took the review back: it is no result at all."""
-        return self.review is not None and self.valid is None
-
-    @property
-    def level(self) -> int:
-        """Trust level, 0 (self-reported) to 4 (reviewed)."""
-        level = (self.valid or {}).get("trust_level", 0)
-        return level if isinstance(level, int) and 0 < level < len(LEVELS) else 0
-
-    @cached_property
-    def shown(self) -> RunRecord:
-        """The record with the scores a board may show: those recomputed in review, else none."""
-        plain = (self.valid or {}).get("scores") if self.level else None
-        try:
-            scores = tuple(Score.from_plain(score) for score in plain or ())
-        except (ValidationError, TypeError, ValueError):
-            scores = ()
-        return self.record.model_copy(update={"scores": scores})
-
-
-Reader = Callable[[], Sequence[Entry]]
-"""Lists a results store: called once per build."""
 
 
 def _pretraining(record: RunRecord) -> str:
@@ -114,6 +78,11 @@ def _flat(entry: Entry, cards: Cards) -> dict[str, Any]:
     record, privacy = entry.shown, entry.record.privacy
     method = cards.methods.get(record.method.name, {})
     why = _unranked_reason(entry, cards)
+    named = {
+        f"{score.metric}[{score.protocol}]" if score.protocol else score.metric: score
+        for score in record.scores
+        if score.classifier is None
+    }
     return {
         **row_of(record),
         "level": entry.level,
@@ -127,13 +96,9 @@ def _flat(entry: Entry, cards: Cards) -> dict[str, Any]:
         "accountant": privacy.accountant,
         "float_safe": privacy.float_safe,
         "attempts": (entry.valid or {}).get("attempts", privacy.attempts),
-        "gpu_gib": None if record.cost.peak_gpu_bytes is None else round(record.cost.peak_gpu_bytes / 2**30, 2),
         "hardware": record.cost.hardware,
-        "undefined": {
-            f"{score.metric}[{score.protocol}]" if score.protocol else score.metric: score.reason
-            for score in record.scores
-            if score.classifier is None and score.reason
-        },
+        "scores": {name: score.value for name, score in named.items() if score.value is not None},
+        "undefined": {name: score.reason for name, score in named.items() if score.reason},
     }
 
 
@@ -171,52 +136,52 @@ def _ranked(frame: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _score_columns(frame: pd.DataFrame) -> list[str]:
-    fixed = {*KEYS, "seed", "spent_epsilon", "delta", "minutes", "peak_gib", "gpu_gib", "accuracy_stderr", "level"}
-    fixed |= {"attempts"}
-    numeric = frame.select_dtypes("number").columns
-    return [name for name in numeric if name not in fixed]
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
-def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return one row per method of each cell, its repetitions averaged."""
-    if frame.empty:
+def _largest(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _row(part: Sequence[Mapping[str, Any]], rank: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of repetitions of one method in one cell."""
+    first = part[0]
+    names = dict.fromkeys(name for one in part for name in one["scores"])
+    seeds = len({one["seed"] for one in part})
+    return {
+        "kind": "reference" if first["reference"] else "run",
+        **{name: first[name] for name in (*KEYS, *ABOUT)},
+        **{name: rank.get(name) for name in ("mean", "low", "high", "rank_best", "rank_worst", "tie")},
+        "ranked": bool(rank.get("ranked", False)),
+        "why": first["why"] or ("" if rank.get("ranked") else f"{seeds} of {MIN_SEEDS} seeds"),
+        "level": min(one["level"] for one in part),
+        "seeds": seeds,
+        "attempts": max(one["attempts"] for one in part),
+        "spent": _largest(one["spent_epsilon"] for one in part),
+        "minutes": _mean(one["minutes"] for one in part),
+        "memory": _largest(one["peak_gib"] for one in part),
+        "created": max(one["created"] for one in part),
+        "scores": {name: _mean(one["scores"].get(name) for one in part) for name in names},
+        "undefined": {name: reason for one in part for name, reason in one["undefined"].items()},
+        "records": [one["id"][:16] for one in part],
+        "note": "",
+    }
+
+
+def _rows(flats: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return one row per method of each cell, its repetitions averaged; a seed counts once, by its newest record."""
+    if not flats:
         return []
-    frame = frame.assign(**{HEADLINE: pd.to_numeric(frame.get(HEADLINE))})
-    frame = frame.sort_values("created").drop_duplicates([*KEYS, "pool", "seed"], keep="last").sort_values("seed")
-    ranks = _ranked(frame)
-    ranks = {tuple(row[key] for key in (*KEYS, "pool")): row for row in ranks.to_dict("records")}
-    scores = _score_columns(frame)
-    rows = []
-    for key, part in frame.groupby([*KEYS, "pool"]):
-        rank = ranks.get(key, {})
-        first = part.iloc[0]
-        seeds = int(part["seed"].nunique())
-        why = str(first["why"]) or ("" if rank.get("ranked") else f"{seeds} of {MIN_SEEDS} seeds")
-        undefined = {name: reason for reasons in part["undefined"] for name, reason in reasons.items()}
-        rows.append(
-            {
-                "kind": "reference" if first["reference"] else "run",
-                **{name: first[name] for name in KEYS},
-                **{name: first[name] for name in ("title", "family", "noise", "pretraining", "assurance", "relation")},
-                **{name: first[name] for name in ("accountant", "float_safe", "hardware")},
-                **{name: rank.get(name) for name in ("mean", "low", "high", "rank_best", "rank_worst", "tie")},
-                "ranked": bool(rank.get("ranked", False)),
-                "why": why,
-                "level": int(part["level"].min()),
-                "seeds": seeds,
-                "attempts": int(part["attempts"].max()),
-                "spent": part["spent_epsilon"].max(),
-                "minutes": part["minutes"].mean(),
-                "memory": part["peak_gib"].max(),
-                "created": part["created"].max(),
-                "scores": {name: part[name].mean() for name in scores if part[name].notna().any()},
-                "undefined": undefined,
-                "records": [identity[:16] for identity in part["id"]],
-                "note": "",
-            }
-        )
-    return rows
+    newest = {tuple(one[key] for key in (*GROUP, "seed")): one for one in sorted(flats, key=lambda one: one["created"])}
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for one in sorted(newest.values(), key=lambda one: one["seed"]):
+        groups[tuple(one[key] for key in GROUP)].append(one)
+    frame = pd.DataFrame([{name: one.get(name) for name in FOR_RANKS} for one in newest.values()])
+    ranks = _ranked(frame.assign(**{HEADLINE: pd.to_numeric(frame[HEADLINE])}))
+    places = {tuple(row[key] for key in GROUP): row for row in ranks.to_dict("records")}
+    return [_row(part, places.get(key, {})) for key, part in groups.items()]
 
 
 def _plain(value: Any) -> Any:
@@ -234,7 +199,7 @@ def columns_of(rows: Iterable[Mapping[str, Any]], names: Iterable[str] = ()) -> 
     """Return rows as columns of equal length, ``names`` in any case; what a row lacks is None."""
     rows = list(rows)
     names = dict.fromkeys([*names, *(name for row in rows for name in row)])
-    return {name: [_plain(row.get(name)) for row in rows] for name in names}
+    return {name: [row.get(name) for row in rows] for name in names}
 
 
 def _sort_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -260,8 +225,7 @@ def build_snapshot(read: Reader, source: str, now: datetime | None = None) -> di
     """
     entries = list(read())
     cards = read_cards()
-    frame = pd.DataFrame([_flat(entry, cards) for entry in _standing(entries)])
-    ours = _rows(frame)
+    ours = _rows([_flat(entry, cards) for entry in _standing(entries)])
     content: dict[str, Any] = {
         "schema": SCHEMA,
         "source": source,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from dpib.errors import ConfigError, StorageError
+from dpib.spec import sha256_text
 from dpib_leaderboard.board import folder_reader
-from dpib_leaderboard.snapshot import Entry, Reader
+from dpib_leaderboard.entries import Entry, Reader
 
 HUB_PREFIX = "hf:"
 HUB_SECONDS = 10.0
@@ -54,10 +55,10 @@ def open_store(store: str | None) -> tuple[Reader, str]:
     return folder_reader(folder), folder.name
 
 
-def kept_file(store: str | None) -> Path | None:
-    """Return where the last good snapshot of a Hub store is kept; folders need none."""
-    if store is None or not store.startswith(HUB_PREFIX):
-        return None
+def kept_file(store: str | None) -> Path:
+    """Return where the last good snapshot of a store is kept for the next start."""
     from huggingface_hub.constants import HF_HOME
 
-    return Path(HF_HOME) / "dpib" / f"board-{store.removeprefix(HUB_PREFIX).replace('/', '--')}.json"
+    hub = store is not None and store.startswith(HUB_PREFIX)
+    key = str(store) if hub else str(Path(store or EMBEDDED).resolve())
+    return Path(HF_HOME) / "dpib" / f"board-{sha256_text(key)[:16]}.json"

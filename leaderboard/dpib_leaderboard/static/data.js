@@ -29,6 +29,7 @@ export class Board {
       row.haystack = [row.label, row.method, row.dataset, row.family, row.noise, row.public, row.hardware].join(" ").toLowerCase();
       row.half = row.low === null ? null : (row.high - row.low) / 2;
     });
+    this.tracks = new Map();
     this.recordById = new Map(this.records.map((record) => [record.id, record]));
   }
 
@@ -53,6 +54,11 @@ export class Board {
 
   // Rows of a track, with the paper's rows of the same dataset and ε beside them.
   inTrack(track) {
+    if (!this.tracks.has(track)) this.tracks.set(track, this.#inTrack(track));
+    return this.tracks.get(track);
+  }
+
+  #inTrack(track) {
     const cells = new Set(this.rows.filter((row) => row.track === track).map(cellOf));
     return this.rows.filter((row) => row.track === track || (row.track === this.published_track && cells.has(cellOf(row))));
   }

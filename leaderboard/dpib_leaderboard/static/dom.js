@@ -94,5 +94,5 @@ export function installHints(root) {
   };
   for (const type of ["pointerover", "focusin"]) root.addEventListener(type, show);
   for (const type of ["pointerleave", "focusout"]) root.addEventListener(type, () => (bubble.hidden = true));
-  root.addEventListener("keydown", (event) => event.key === "Escape" && (bubble.hidden = true));
+  window.addEventListener("keydown", (event) => event.key === "Escape" && (bubble.hidden = true));
 }

@@ -12,15 +12,17 @@ export function visibleRows(board, state, columns) {
   const published = state.track === board.published_track;
   const query = (state.q || "").trim().toLowerCase().split(/\s+/).filter(Boolean);
   const all = (name) => !state[name] || state[name] === "all";
+  const [everyDataset, everyEpsilon, epsilon] = [all("dataset"), all("eps"), Number(state.eps)];
+  const active = FILTERS.filter(([name]) => state[name]?.length);
   const stays = (row) => row.kind === "reference" || (row.kind === "paper" && !published);
   return board.inTrack(state.track).filter((row) => {
-    if (!all("dataset") && row.dataset !== state.dataset) return false;
-    if (!all("eps") && String(row.epsilon) !== state.eps) return false;
+    if (!everyDataset && row.dataset !== state.dataset) return false;
+    if (!everyEpsilon && row.epsilon !== epsilon) return false;
     if (row.level === 0 && !state.level?.includes("0")) return false;
     if (stays(row)) return true;
     if (!query.every((word) => row.haystack.includes(word))) return false;
-    for (const [name, , , of] of FILTERS) {
-      if (state[name]?.length && !state[name].includes(of(row)) && !(name === "level" && row.kind === "paper")) return false;
+    for (const [name, , , of] of active) {
+      if (!state[name].includes(of(row)) && !(name === "level" && row.kind === "paper")) return false;
     }
     return !state.complete || columns.every((column) => column.group !== "Utility" && column.group !== "Fidelity" ? true : column.value(row) !== null);
   });

@@ -29,17 +29,16 @@ export function tablePage(board, context) {
   };
   let rows = [];
   let columns = [];
+  const hidden = board.rows.filter((row) => row.track === state.track && row.level === 0).length;
   const table = new Table(board, { caption: "Results", onSort: (sort) => apply({ sort }) });
   const count = h("p", { class: "count", role: "status", "aria-live": "polite" });
 
   function apply(patch) {
     update(patch, false);
-    const scope = board.inTrack(state.track).filter((row) => (state.dataset === "all" || row.dataset === state.dataset) && (state.eps === "all" || String(row.epsilon) === state.eps) && (row.level !== 0 || state.level?.includes("0")));
-    columns = chosenColumns(scope, state);
+    if (!columns.length || "cols" in patch || "level" in patch) columns = chosenColumns(scopeOf(board, state), state);
     rows = sortRows(visibleRows(board, state, columns), state.sort, columns);
     table.set(rows, columns, state.sort);
     const ranked = rows.filter((row) => row.ranked).length;
-    const hidden = board.rows.filter((row) => row.track === state.track && row.level === 0).length;
     const apart = hidden && !state.level?.includes("0") ? ` ${hidden} self-reported not shown (Trust: 0).` : "";
     count.textContent = `${rows.length} rows, ${ranked} of them ranked.${apart}`;
     paperNote.hidden = !rows.some((row) => row.kind === "paper");
@@ -113,5 +112,9 @@ export function tablePage(board, context) {
   apply({});
   return h("section", null, h("h1", null, "Results"), h("p", { class: "lead" }, intro), where, filters, chooser, h("div", { class: "bar between" }, count, actions), table.element, table.nothing, paperNote);
 }
+
+// What search and filters choose from; columns are chosen by it, so that filtering does not move them.
+const scopeOf = (board, state) =>
+  board.inTrack(state.track).filter((row) => (state.dataset === "all" || row.dataset === state.dataset) && (state.eps === "all" || String(row.epsilon) === state.eps) && (row.level !== 0 || state.level?.includes("0")));
 
 const toggled = (list, key, on) => (on ? [...new Set([...(list || []), key])] : (list || []).filter((one) => one !== key));

@@ -13,7 +13,7 @@ from store_maker import make_record, review_of, sample_records, write_store
 from dpib.errors import StorageError
 from dpib_leaderboard.api import build_api
 from dpib_leaderboard.board import Board, command_of, folder_reader
-from dpib_leaderboard.snapshot import Entry
+from dpib_leaderboard.entries import Entry
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,9 @@ import pytest
 from store_maker import make_record, many_records, repeated, review_of, sample_records
 
 from dpib.records import RunRecord
+from dpib_leaderboard.entries import Entry
 from dpib_leaderboard.paper import TRACK
-from dpib_leaderboard.snapshot import Entry, build_snapshot
+from dpib_leaderboard.snapshot import build_snapshot
 
 Pairs = Sequence[tuple[RunRecord, dict[str, Any] | None]]
 

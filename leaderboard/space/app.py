@@ -1,0 +1,11 @@
+"""The board as a Hugging Face Space: reads the results repository named by ``DPIB_STORE``."""
+
+from __future__ import annotations
+
+import os
+
+from dpib_leaderboard.app import serve
+from dpib_leaderboard.stores import kept_file
+
+store = os.environ.get("DPIB_STORE") or None
+serve(store, port=int(os.environ.get("PORT", "7860")), host="0.0.0.0", kept=kept_file(store))
