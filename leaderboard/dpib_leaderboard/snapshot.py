@@ -29,7 +29,7 @@ REFERENCE = "a reference, never ranked"
 GROUP = (*KEYS, "pool")
 """What makes records repetitions of one another; reviewed and unreviewed ones never mix."""
 
-FROM_FIRST = (
+ABOUT = (
     "title",
     "family",
     "noise",
