@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 STATIC = Path(__file__).parent / "static"
 TITLE = "dpib board"
 REFRESH_SECONDS = 300.0
+FIRST_READ_SECONDS = 2.0
+"""How long a start waits for the store before it serves what it has."""
 
 PAGE = "<dpib-board></dpib-board>"
 HEAD = """
@@ -83,10 +85,9 @@ def serve(store: str | None, port: int, host: str = "127.0.0.1", kept: Path | No
 
     reader, source = open_store(store)
     board = Board(reader, source, kept)
-    if not board.restored:
-        board.refresh()
     stop = threading.Event()
     board.watch(REFRESH_SECONDS, stop)
+    board.ready.wait(FIRST_READ_SECONDS)
     try:
         uvicorn.run(build_app(board), host=host, port=port, log_level="warning")
     finally:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from dpib.files import write_text_atomically
 from dpib.results import find_records
 from dpib.spec import RunSpec
 from dpib_leaderboard.entries import Entry, Reader
-from dpib_leaderboard.snapshot import build_snapshot
+from dpib_leaderboard.snapshot import SCHEMA, build_snapshot
 
 MAX_REVIEW_BYTES = 1 << 20
 MAX_LEDGER_BYTES = 1 << 20
@@ -90,15 +92,15 @@ class Board:
     Attributes:
         snapshot: the last good one.
         problem: why the last refresh failed, empty if it did not.
-        restored: whether the first snapshot is the one kept by an earlier start.
+        ready: set once the store was tried.
     """
 
     def __init__(self, read: Reader, source: str, kept: Path | None = None) -> None:
         self._read, self._source, self._kept = read, source, kept
         self._entries: dict[str, Entry] = {}
         self._lock = threading.Lock()
-        self.problem = ""
-        self.restored = True
+        self.problem = "The store is being read; reload in a moment."
+        self.ready = threading.Event()
         self.snapshot: dict[str, Any] = self._last_good()
 
     def _last_good(self) -> dict[str, Any]:
@@ -107,9 +109,8 @@ class Board:
                 plain = json.loads(self._kept.read_text())
             except ValueError:
                 plain = None
-            if isinstance(plain, dict) and plain.get("source") == self._source:
+            if isinstance(plain, dict) and (plain.get("source"), plain.get("schema")) == (self._source, SCHEMA):
                 return plain
-        self.restored = False
         return build_snapshot(list, self._source)
 
     def refresh(self) -> bool:
@@ -119,18 +120,22 @@ class Board:
             Whether the store could be read.
         """
         with self._lock:
-            try:
-                entries = list(self._read())
-            except (DpibError, OSError) as error:
-                self.problem = f"The store does not answer ({type(error).__name__})."
-                return False
-            snapshot = build_snapshot(lambda: entries, self._source)
-            self._entries = {entry.record.id[:16]: entry for entry in entries}
-            self.problem = ""
-            self.snapshot = snapshot
-            if self._kept is not None:
+            return self._refresh()
+
+    def _refresh(self) -> bool:
+        try:
+            entries = list(self._read())
+        except (DpibError, OSError) as error:
+            self.problem = f"The store does not answer ({type(error).__name__})."
+            return False
+        snapshot = build_snapshot(lambda: entries, self._source)
+        self._entries = {entry.record.id[:16]: entry for entry in entries}
+        self.problem = ""
+        self.snapshot = snapshot
+        if self._kept is not None:
+            with suppress(OSError):
                 write_text_atomically(self._kept, json.dumps(snapshot))
-            return True
+        return True
 
     def entry(self, identity: str) -> Entry | None:
         """Return the entry whose record id begins with these 16 or more digits."""
@@ -146,7 +151,12 @@ class Board:
 
         def loop() -> None:
             while True:
-                self.refresh()
+                try:
+                    self.refresh()
+                except Exception:
+                    logging.getLogger(__name__).exception("the board could not be rebuilt")
+                    self.problem = "The board could not be rebuilt."
+                self.ready.set()
                 done()
                 if stop.wait(seconds):
                     return

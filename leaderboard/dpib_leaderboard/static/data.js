@@ -45,11 +45,11 @@ export class Board {
     return this.card(kind, name)?.title || name;
   }
 
-  // Tracks that have rows come first; the published one is last.
+  // Tracks with reviewed rows first, then the published numbers, then those with unreviewed rows only.
   trackNames() {
-    const used = new Set(this.rows.map((row) => row.track));
-    const names = [...new Set([...Object.keys(this.cards.tracks), ...used])].filter((name) => used.has(name));
-    return names.sort((a, b) => rank(a, this) - rank(b, this) || a.localeCompare(b));
+    const reviewed = new Set(this.rows.filter((row) => row.level !== 0).map((row) => row.track));
+    const place = (name) => (!reviewed.has(name) ? 9 : name === this.published_track ? 7 : name.startsWith("demo") ? 5 : 0);
+    return [...new Set(this.rows.map((row) => row.track))].sort((a, b) => place(a) - place(b) || a.localeCompare(b));
   }
 
   // Rows of a track, with the paper's rows of the same dataset and ε beside them.
@@ -64,7 +64,6 @@ export class Board {
   }
 }
 
-const rank = (name, board) => (name === board.published_track ? 9 : name.startsWith("demo") ? 5 : 0);
 const cellOf = (row) => `${row.dataset} ${row.epsilon}`;
 
 function label(row) {

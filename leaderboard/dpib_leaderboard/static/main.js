@@ -53,7 +53,7 @@ class DpibBoard extends HTMLElement {
       return;
     }
     const { board } = this;
-    const stale = board.stale ? h("strong", null, `${board.stale} This is the last good snapshot. `) : null;
+    const stale = board.stale ? h("strong", null, `${board.stale} What stands here is the last good snapshot. `) : null;
     this.foot.replaceChildren(h("p", null, stale, `Snapshot ${board.digest.slice(0, 12)} of ${board.built.slice(0, 16).replace("T", " ")} UTC, from ${board.source}. `, link(new URL("../v1/board.json", import.meta.url), "Data as JSON")));
     this.show(false);
   }

@@ -78,7 +78,7 @@ export function overviewPage(board, context) {
     h(
       "ul",
       { class: "three" },
-      h("li", null, h("strong", null, "ε is the privacy budget."), " Smaller is stricter: ε = 1 is strong protection of every single image, ε = 10 weak. Every ε here is recomputed from a ledger."),
+      h("li", null, h("strong", null, "ε is the privacy budget."), " Smaller is stricter: ε = 1 is strong protection of every single image, ε = 10 weak. The ε of every ranked run is recomputed from its ledger."),
       h("li", null, h("strong", null, "Ranks are intervals."), " Methods that seeds and test set cannot separate share a rank. Three seeds are needed for any."),
       h("li", null, h("strong", null, "Numbers have sources."), " Results are recomputed from images before they are ranked; ", link("#/read", "how to read this board"), "."),
     ),

@@ -253,3 +253,41 @@ def test_a_narrow_screen_does_not_scroll_sideways(page: Any, address: str, view:
     page.set_viewport_size({"width": 390, "height": 844})
     _open(page, address, view)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.fixture(scope="module")
+def gradio_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    import uvicorn
+
+    from dpib_leaderboard.app import build_app
+
+    board = Board(folder_reader(write_store(tmp_path_factory.mktemp("store"), sample_records())), "tests")
+    board.refresh()
+    server = uvicorn.Server(uvicorn.Config(build_app(board), port=0, log_level="critical"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        thread.join(0.05)
+        assert thread.is_alive()
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
+    server.should_exit = True
+    thread.join(10)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_gradio_page_shows_the_same_table_and_calls_no_other_site(
+    chromium: Any, gradio_address: str, width: int
+) -> None:
+    page = chromium.new_page(viewport={"width": width, "height": 844})
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(gradio_address + CELL)
+    page.locator("tbody th", has_text="Alpha").wait_for(timeout=PATIENCE)
+    assert _methods(page)[:3] == ["Alpha", "DP-MERF", "Beta + omniglot-28"]
+    box = page.locator("dpib-board").bounding_box()
+    assert box["x"] == box["y"] == 0 and box["width"] == width
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.title() != "owned"
+    answered = [url for url in asked if not url.startswith((gradio_address, "data:", "blob:"))]
+    assert all("iframeResizer" in url or "fonts" in url for url in answered), answered
+    page.close()
