@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+
 from dpib.context import RunContext
 from dpib.data.images import LabelledImages
 from dpib.privacy.ledger import Budget, LedgerFile, PrivacyLedger, Side
@@ -23,6 +25,15 @@ DELTA = delta_for(55_000)
 TASK = TaskInfo(dataset="toy", shape=(1, 8, 8), classes=("a", "b", "c"), nominal_size=64)
 
 torch.set_num_threads(1)
+FSYNC = os.fsync
+
+
+@pytest.fixture(autouse=True, scope="package")
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Thousands of small ledgers are written here; that they are flushed is tested where ``FSYNC`` is put back."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
 
 
 def make_images(n: int = 64, seed: int = 0) -> LabelledImages:
@@ -67,9 +78,6 @@ def open_bench(
     noise = noise or NoiseSource(SECRET)
     private = PrivateDataset(make_images() if data is None else data, task, ledger, noise, context)
     return Bench(private, ledger, noise, context, events, path)
-
-
-OpenBench = Callable[..., Bench]
 
 
 @pytest.fixture

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy import stats
+from torch import Tensor, nn
+
 from dpib.privacy import noise as module
 from dpib.privacy.dpsgd import DpSgdPlan
 from dpib.privacy.noise import NoiseSource, forget_noise, noise_of_folder
 from dpib.testing.replay import RecordingNoise
-from scipy import stats
-from torch import Tensor, nn
 
 from .conftest import OTHER_SECRET, SECRET, TASK, Bench, open_bench
 
 WIDE = 20_000
 
 
-def assert_scale(draws: np.ndarray, cdf_of: Callable[[float], Callable[[np.ndarray], np.ndarray]], scale: float) -> None:
+def assert_scale(
+    draws: np.ndarray, cdf_of: Callable[[float], Callable[[np.ndarray], np.ndarray]], scale: float
+) -> None:
     """Two-sided Kolmogorov-Smirnov: the right scale is accepted, two thirds and three halves of it are not."""
     assert stats.kstest(draws, cdf_of(scale)).pvalue > 0.01
     for wrong in (scale * 2 / 3, scale * 3 / 2):
@@ -86,8 +90,7 @@ def _noise_of_training(bench: Bench, label: str, steps: int, physical_batch_size
         after_step=lambda step: seen.append(model.weight.detach().clone()),
     )
     expected_batch = 0.5 * TASK.nominal_size
-    moves = zip(seen[:-1], seen[1:], strict=True)
-    return [((before.double() - after.double()) * expected_batch).flatten().numpy() for before, after in moves]
+    return [((before.double() - after.double()) * expected_batch).flatten().numpy() for before, after in pairwise(seen)]
 
 
 @pytest.mark.parametrize("physical_batch_size", [1, 7, 64])
@@ -214,6 +217,7 @@ def test_public_seeds_do_not_reach_the_noise(tmp_path: Path) -> None:
     def release(seed: int) -> tuple[np.ndarray, np.ndarray]:
         torch.manual_seed(seed)
         np.random.seed(seed)  # noqa: NPY002 - the legacy generator is what a careless method would seed
+        (tmp_path / str(seed)).mkdir()
         bench = open_bench(tmp_path / str(seed), seed=seed)
         summed = bench.private.noisy_sum(zeros, label="x", clipping_norm=1.0, noise_multiplier=1.0)
         return summed.numpy(), _noise_of_training(bench, "y", 1)[0]

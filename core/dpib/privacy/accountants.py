@@ -29,8 +29,10 @@ _RELATIONS = {
 }
 _CALIBRATION_TOLERANCE = 1e-4
 """Width of the calibrated noise multiplier's interval, relative to its size; the safe side is returned."""
+_NOTHING_LEFT = 5e-4
+"""Share of the budget that may stay behind a calibrated access; a second such access would drown in noise."""
 _LEAST_NOISE, _MOST_NOISE = 0.05, 1e9
-"""Calibration stops here. Below, PLD takes minutes, and rates below δ would ask for no noise at all."""
+"""Calibration stops here. Below the least, PLD takes minutes, and rates below δ would ask for no noise at all."""
 
 # RDP warns about orders that do not converge at small noise; those orders are left out, which is sound.
 logging.getLogger("absl").setLevel(logging.ERROR)
@@ -149,13 +151,16 @@ def gaussian_epsilon(mu: float, delta: float) -> float:
 
 
 def _exact_noise(spent: Sequence[SampledGaussian], event: SampledGaussian, target: float, delta: float) -> float:
-    """Return the noise multiplier at which unsampled Gaussian releases reach ``target`` exactly."""
+    """Return the noise multiplier, at least ``_LEAST_NOISE``, at which unsampled Gaussian releases reach ``target``."""
     before = math.fsum(one.steps / one.noise_multiplier**2 for one in spent)
 
     def gap(log_sigma: float) -> float:
         return gaussian_epsilon(math.sqrt(before + event.steps * math.exp(-2 * log_sigma)), delta) - target
 
-    return math.exp(brentq(gap, -7.0, 25.0, xtol=1e-9))
+    least, most = math.log(_LEAST_NOISE), math.log(_MOST_NOISE)
+    if gap(least) <= 0:
+        return _LEAST_NOISE
+    return math.exp(brentq(gap, least, most, xtol=1e-9))
 
 
 @lru_cache(maxsize=256)
@@ -166,7 +171,7 @@ def _calibrate(
     gaussian = [one for one in spent if isinstance(one, SampledGaussian)]
     if len(gaussian) < len(spent):
         raise UnsupportedMechanism("Noise can be calibrated beside Gaussian events only.")
-    if already >= target_epsilon:
+    if already >= target_epsilon * (1 - _NOTHING_LEFT):
         raise BudgetExceeded(
             f"Nothing is left to calibrate: ε = {already:.4g} of {target_epsilon:.4g} is already charged."
         )

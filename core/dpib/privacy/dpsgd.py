@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -46,40 +47,117 @@ def _trainable(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
+def _expect_one_row_per_copy(rows: Tensor, n_records: int, noise_multiplicity: int) -> None:
+    if rows.shape != (n_records * noise_multiplicity,):
+        raise RunError(
+            f"Expected one loss per image and copy ({noise_multiplicity} per image), got a tensor of another shape "
+            f"with {rows.ndim} dimensions."
+        )
+
+
 @contextmanager
 def _per_record_gradients(model: nn.Module) -> Iterator[None]:
     model.train()
     hooks = GradSampleHooks(model, loss_reduction="sum")
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Full backward hook is firing")  # of Opacus' making, harmless
+            yield
     finally:
         hooks.cleanup()
 
 
-def check_trainable(model: nn.Module, loss: Loss, task: TaskInfo, device: str) -> None:
-    """Refuse a model whose records would not be clipped apart; looks at blank images only.
+def check_trainable(
+    model: nn.Module,
+    loss: Loss,
+    optimizer: torch.optim.Optimizer,
+    noise_multiplicity: int,
+    task: TaskInfo,
+    device: str,
+) -> None:
+    """Refuse what would not be clipped record by record; looks at made-up images only.
+
+    Besides Opacus' list of layers, it is tried out whether a record's gradient or a buffer of the model changes with
+    the *other* record of a batch. That cannot be told of a loss that draws from a generator other than torch's own.
 
     Raises:
         UnsupportedMechanism: names the layers that mix records, or the parameters without per-record gradient.
+        RunError: if the loss has not one row per image and copy.
     """
+    parameters = _trainable(model)
     problems = [str(error) for error in ModuleValidator.validate(model, strict=False)]
+    problems += [f"{n} is {p.dtype}, too coarse to clip" for n, p in parameters.items() if p.dtype not in _EXACT]
     if problems:
         raise UnsupportedMechanism("DP-SGD cannot train this model: " + "; ".join(problems))
-    parameters = _trainable(model)
     if not parameters:
         raise UnsupportedMechanism("DP-SGD has nothing to train: no parameter requires a gradient.")
-    blank = torch.zeros((2, *task.shape), dtype=torch.uint8, device=device)
-    with torch.random.fork_rng(), _per_record_gradients(model):
-        rows = loss(blank, torch.zeros(2, dtype=torch.int64, device=device))
-        rows.sum().backward()
-        missed = [n for n, p in parameters.items() if getattr(p, "grad_sample", None) is None]
-        for parameter in parameters.values():
-            parameter.grad = parameter.grad_sample = None  # type: ignore[attr-defined]
+    ours = {id(parameter) for parameter in model.parameters()}
+    if any(p.requires_grad and id(p) not in ours for group in optimizer.param_groups for p in group["params"]):
+        raise UnsupportedMechanism("The optimizer also updates parameters outside the model; DP-SGD trains one model.")
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (3, *task.shape), dtype=torch.uint8, generator=generator).to(device)
+    labels = torch.tensor([0, 0, task.n_classes - 1], device=device)
+
+    def probe(other: int) -> tuple[Tensor, Tensor]:
+        pair = torch.tensor([0, other], device=device)
+        return _first_of_pair(model, parameters, loss, images[pair], labels[pair], noise_multiplicity)
+
+    first, again, beside_another = probe(1), probe(1), probe(2)
+    if _agree(first, again) and not _agree(first, beside_another):
+        raise UnsupportedMechanism(
+            "What one record contributes depends on the others of its batch: the model or the loss mixes records, or "
+            "a buffer of the model follows the data."
+        )
+
+
+_EXACT = (torch.float32, torch.float64)
+_HOPELESS = 1e30
+"""Gradients this many times longer than the bound count as not finite: scaling them down would underflow."""
+
+
+def _agree(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> bool:
+    return all(bool((a - b).norm() <= 1e-3 * a.norm()) for a, b in zip(ours, theirs, strict=True))
+
+
+def _flat(tensors: Iterable[Tensor]) -> Tensor:
+    return torch.cat([torch.zeros(0), *(tensor.detach().flatten().double().cpu() for tensor in tensors)])
+
+
+def _first_of_pair(
+    model: nn.Module,
+    parameters: Mapping[str, nn.Parameter],
+    loss: Loss,
+    images: Tensor,
+    labels: Tensor,
+    noise_multiplicity: int,
+) -> tuple[Tensor, Tensor]:
+    """Return the gradient of the first of two made-up records, and the model's buffers after it; undo all changes."""
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        try:
+            with _per_record_gradients(model):
+                rows = loss(images, labels)
+                _expect_one_row_per_copy(rows, 2, noise_multiplicity)
+                if rows.requires_grad:
+                    rows.sum().backward(inputs=list(parameters.values()))
+                samples = {name: getattr(p, "grad_sample", None) for name, p in parameters.items()}
+        except NotImplementedError as error:
+            raise UnsupportedMechanism(f"DP-SGD cannot train this model: {error}") from error
+    missed = [name for name, sample in samples.items() if sample is None or len(sample) != 2 * noise_multiplicity]
     if missed:
         raise UnsupportedMechanism(
-            f"No per-record gradient reaches {', '.join(missed)}; they would be updated unclipped. "
+            f"No gradient per record and copy reaches {', '.join(missed)}, which could not be clipped. "
             "Use them through their modules, or freeze them."
         )
+    found = _flat(sample[:noise_multiplicity].mean(0) for sample in samples.values() if sample is not None)
+    changed = _flat(buffer for _, buffer in model.named_buffers())
+    with torch.no_grad():
+        for name, buffer in model.named_buffers():
+            buffer.copy_(buffers[name])
+    for parameter in parameters.values():
+        parameter.grad = None
+    return found, changed
 
 
 def clipped_gradient_sum(
@@ -88,7 +166,7 @@ def clipped_gradient_sum(
     """Return, per parameter, the sum over records of gradients clipped jointly to ``clipping_norm``.
 
     Reads and clears ``grad_sample`` (B·K, *shape). The K rows of a record are averaged first. A record whose
-    gradient is not finite contributes zero.
+    gradient is not finite, or beyond all bounds, contributes zero.
     """
     folded = []
     for parameter in parameters:
@@ -99,7 +177,7 @@ def clipped_gradient_sum(
         parameter.grad_sample = None  # type: ignore[attr-defined]
     squares = [rows.flatten(1).double().pow(2).sum(1) for rows in folded]
     norms = torch.stack(squares).sum(0).sqrt()
-    finite = torch.isfinite(norms)
+    finite = norms < clipping_norm * _HOPELESS  # false for NaN
     factors = torch.where(finite, clipping_norm / norms.clamp(min=clipping_norm), 0.0)
     sums = []
     for rows in folded:
@@ -158,12 +236,8 @@ def train_privately(
                 if not len(batch):
                     continue
                 rows = loss(data.images[batch].to(context.device), data.labels[batch].to(context.device))
-                if rows.shape != (len(batch) * plan.noise_multiplicity,):
-                    raise RunError(
-                        f"Expected one loss per image and copy, ({plan.noise_multiplicity} per image), "
-                        f"got a tensor with {rows.ndim} dimensions."
-                    )
-                rows.sum().backward()
+                _expect_one_row_per_copy(rows, len(batch), plan.noise_multiplicity)
+                rows.sum().backward(inputs=parameters)  # nothing outside the model gets a gradient of private data
                 part = clipped_gradient_sum(parameters, len(batch), plan.noise_multiplicity, plan.clipping_norm)
                 total = [ours + theirs for ours, theirs in zip(total, part, strict=True)]
         noisy = noise.add_gaussian(total, std, charge.id, step)

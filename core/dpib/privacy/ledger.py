@@ -2,11 +2,12 @@
 
 ``ledger.jsonl`` has one JSON object a line: ``open`` (a side and its budget), ``charge`` (before anything is read)
 and ``done`` (steps really executed). A charge is on disk before it returns, so a crash can only over-count. A line
-that was cut off by a crash belongs to a charge that never returned; it is dropped when the file is opened again.
+that was cut off by a crash belongs to a charge that never returned; it is not read, and the next line replaces it.
+Reading changes nothing.
 
 A charge is found again by its label. After a crash, the same label with the same parameters is the same access: it
 is replayed with the same noise (``noise.py``) and costs nothing. With other parameters it is refused. Without the
-secret that made its noise, it is charged anew.
+secret that made its noise, it is charged anew; so is a declared access, whose noise is its author's.
 """
 
 from __future__ import annotations
@@ -69,30 +70,36 @@ class LedgerFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if path.exists():
-            self._drop_torn_tail()
-        self.lines: list[dict[str, Any]] = read_ledger_lines(path) if path.exists() else []
-
-    def _drop_torn_tail(self) -> None:
-        content = self.path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            with self.path.open("r+b") as file:
-                file.truncate(whole)
-                os.fsync(file.fileno())
+        content = path.read_bytes() if path.exists() else b""
+        self._size = content.rfind(b"\n") + 1
+        self.lines: list[dict[str, Any]] = _parse_lines(content[: self._size], path)
 
     def append(self, line: Mapping[str, Any]) -> None:
-        """Write one line and flush it to the disk."""
+        """Write one line and flush it to the disk.
+
+        Raises:
+            PrivacyError: if somebody else wrote to the file since it was read.
+        """
+        text = canonical_json(line).encode() + b"\n"
         created = not self.path.exists()
         with self.path.open("ab") as file:
-            file.write(canonical_json(line).encode() + b"\n")
+            self._drop_torn_tail()
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
+        self._size += len(text)
         if created:
             folder = os.open(self.path.parent, os.O_RDONLY)
             os.fsync(folder)
             os.close(folder)
         self.lines.append(dict(line))
+
+    def _drop_torn_tail(self) -> None:
+        with self.path.open("r+b") as file:
+            content = file.read()
+            if len(content) < self._size or b"\n" in content[self._size :]:
+                raise PrivacyError(f"{self.path} was changed by somebody else. One process at a time may charge it.")
+            file.truncate(self._size)
 
     @property
     def digest(self) -> str:
@@ -107,8 +114,12 @@ def read_ledger_lines(path: Path) -> list[dict[str, Any]]:
     Raises:
         RecordError: if a line is not a JSON object.
     """
+    return _parse_lines(path.read_bytes(), path)
+
+
+def _parse_lines(content: bytes, path: Path) -> list[dict[str, Any]]:
     lines = []
-    for number, text in enumerate(path.read_bytes().splitlines(), start=1):
+    for number, text in enumerate(content.splitlines(), start=1):
         try:
             line = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -139,9 +150,10 @@ def parse_charges(lines: Sequence[Mapping[str, Any]]) -> tuple[list[Charge], dic
                 raise RecordError(f"The ledger charges '{charge.id}' twice.")
             charges[charge.id] = charge
         elif kind == "done":
-            if content.get("id") not in charges or not isinstance(content.get("steps_executed"), int):
-                raise RecordError(f"The ledger reports steps of an unknown charge: {content}.")
-            executed[content["id"]] = content["steps_executed"]
+            name, steps = content.get("id"), content.get("steps_executed")
+            if not isinstance(name, str) or name not in charges or type(steps) is not int or steps < 0:
+                raise RecordError(f"The ledger reports no count of steps of a known charge: {content}.")
+            executed[name] = steps
         elif kind != "open":
             raise RecordError(f"The ledger has a line of unknown type {kind!r}.")
     return list(charges.values()), executed
@@ -234,7 +246,7 @@ class PrivacyLedger:
             raise PrivacyError(f"Two accesses are labelled '{label}'. Give every access its own label.")
         self._labels_seen.add(label)
         earlier = next((c for c in self.charges if c.label == label and c.session == self.session), None)
-        if earlier is not None:
+        if earlier is not None and assurance != "declared":
             return self._replay(earlier, draft, calibrate_noise)
         if calibrate_noise:
             draft = draft.model_copy(update={"event": self._calibrated(draft)})

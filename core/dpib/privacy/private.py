@@ -6,6 +6,7 @@ honest code, together with review, ``dpib check`` and ``dpib audit``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -20,7 +21,7 @@ from dpib.privacy.dpsgd import DpSgdPlan, Loss, check_trainable, train_privately
 from dpib.privacy.events import NonPrivate, PureDp, SampledGaussian
 from dpib.privacy.ledger import Charge, PrivacyLedger
 from dpib.privacy.noise import NoiseSource
-from dpib.spec import TaskInfo, describe_validation_error
+from dpib.spec import Relation, TaskInfo, describe_validation_error
 
 CHUNK = 1000
 """Records whose statistic is computed at once."""
@@ -40,9 +41,11 @@ def clip_rows(rows: Tensor, clipping_norm: float) -> Tensor:
 class NoisySums:
     """A planned series of noisy sums, charged as a whole before the first. See ``PrivateDataset.plan_noisy_sums``."""
 
-    def __init__(self, owner: PrivateDataset, charge: Charge, clipping_norm: float, by_class: bool) -> None:
+    def __init__(
+        self, owner: PrivateDataset, charge: Charge, clipping_norm: float, by_class: bool, continued: bool
+    ) -> None:
         self._owner, self._charge, self._clipping_norm, self._by_class = owner, charge, clipping_norm, by_class
-        self._next = 0
+        self._next, self._continued = 0, continued
 
     @property
     def noise_multiplier(self) -> float:
@@ -59,11 +62,16 @@ class NoisySums:
 
         Args:
             statistic: see ``PrivateDataset.noisy_sum``.
-            index: number of the release, for loops that continue after a crash; by default one after the last.
+            index: number of the release; by default one after the last. Needed once a run continues after a crash:
+                two different sums under the noise of one release would give the difference away.
 
         Raises:
-            PrivacyError: if all planned releases were made, or ``index`` was already used.
+            PrivacyError: if all planned releases were made, ``index`` was already used, or is needed and missing.
         """
+        if index is None and self._continued:
+            raise PrivacyError(
+                f"'{self._charge.label}' continues an interrupted run. Give release() the number of the release."
+            )
         index = self._next if index is None else index
         if not self._next <= index < self._event.steps:
             raise PrivacyError(
@@ -93,24 +101,32 @@ class Ballot:
         Args:
             per_record: maps images uint8 (B, C, H, W) and labels (B,) to scores (B,), e.g. 1 for a correct
                 prediction; clamped to [0, 1], so that one record moves every total by at most 1, all upwards.
+
+        Raises:
+            PrivacyError: if all candidates were scored, or there is not one score per record.
         """
         if len(self._totals) >= self._n_candidates:
             raise PrivacyError(f"'{self._charge.label}' was charged for {self._n_candidates} candidates, not more.")
         total = 0.0
         for images, labels in self._owner._chunks(torch.arange(len(self._owner._data))):
-            total += float(per_record(images, labels).detach().double().nan_to_num(0.0).clamp(0, 1).sum())
+            scores = per_record(images, labels).detach()
+            if scores.shape != labels.shape:
+                raise PrivacyError(f"'{self._charge.label}': expected one score per record, got another shape.")
+            total += float(scores.double().nan_to_num(0.0).clamp(0, 1).sum())
         self._totals.append(total)
 
     def winner(self) -> int:
         """Return the index of the noisily best candidate; nothing else is released.
 
         Adds exponential noise of scale 1/ε to each total: ε-DP for monotone scores (permute-and-flip; privacy 5).
+        Under replace-one a record moves totals up and down: the scale is 2/ε.
         """
         if len(self._totals) != self._n_candidates:
             raise PrivacyError(f"'{self._charge.label}': {len(self._totals)} of {self._n_candidates} were scored.")
         assert isinstance(self._charge.event, PureDp)
         totals = torch.tensor(self._totals, dtype=torch.float64)
-        noisy = self._owner._noise.add_exponential(totals, 1 / self._charge.event.epsilon, self._charge.id)
+        shift = 1 if self._owner._ledger.relation is Relation.ADD_OR_REMOVE_ONE else 2
+        noisy = self._owner._noise.add_exponential(totals, shift / self._charge.event.epsilon, self._charge.id)
         self._owner._ledger.done(self._charge, 1)
         return int(noisy.argmax())
 
@@ -142,6 +158,9 @@ class PrivateDataset:
     def __len__(self) -> int:
         raise UnaccountedAccess("The number of private images is private. Use task.nominal_size.")
 
+    def __reduce__(self) -> str:
+        raise UnaccountedAccess("Private images cannot be copied or saved.")
+
     def _chunks(self, indices: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         for chunk in indices.split(CHUNK):
             if len(chunk):
@@ -156,8 +175,11 @@ class PrivateDataset:
         total = self._zero_sum(statistic, by_class)
         with self._context.reporter.task(charge.label):  # without counts: how many records there are is private
             for images, labels in self._chunks(sample):
-                rows = clip_rows(statistic(images, labels), clipping_norm)
-                total.index_add_(0, labels if by_class else torch.zeros_like(labels), rows)
+                rows = statistic(images, labels)
+                if rows.shape != (len(labels), total.shape[1]) or not rows.is_floating_point():
+                    raise PrivacyError(f"'{charge.label}': expected one float row per image, as wide as a blank one's.")
+                classes = labels if by_class else torch.zeros_like(labels)
+                total.index_add_(0, classes, clip_rows(rows, clipping_norm))
         return total.cpu() if by_class else total[0].cpu()
 
     def _zero_sum(self, statistic: Statistic, by_class: bool) -> Tensor:
@@ -197,8 +219,9 @@ class PrivateDataset:
         Raises:
             BudgetExceeded: before any data is read.
         """
-        if not clipping_norm > 0:
-            raise PrivacyError(f"Expected a clipping norm above 0, got {clipping_norm}.")
+        if not (math.isfinite(clipping_norm) and clipping_norm > 0):
+            raise PrivacyError(f"Expected a finite clipping norm above 0, got {clipping_norm}.")
+        known = {charge.id for charge in self._ledger.charges}
         charge = self._ledger.charge(
             label,
             _gaussian(noise_multiplier, sample_rate, releases),
@@ -206,8 +229,9 @@ class PrivateDataset:
             sensitivity=clipping_norm,
             norm="l2",
             sampling="full" if sample_rate >= 1 else "poisson",
+            notes="one row per class" if by_class else "",
         )
-        return NoisySums(self, charge, clipping_norm, by_class)
+        return NoisySums(self, charge, clipping_norm, by_class, continued=charge.id in known)
 
     def noisy_sum(
         self,
@@ -245,7 +269,7 @@ class PrivateDataset:
             noise_multiplier=noise_multiplier,
             sample_rate=sample_rate,
             by_class=by_class,
-        ).release(statistic)
+        ).release(statistic, index=0)
 
     def noisy_argmax(self, n_candidates: int, *, epsilon: float, label: str) -> Ballot:
         """Choose one of several candidates privately; used by the harness for model selection only.
@@ -256,7 +280,11 @@ class PrivateDataset:
         if n_candidates < 1:
             raise PrivacyError(f"Expected at least one candidate, got {n_candidates}.")
         charge = self._ledger.charge(
-            label, PureDp(epsilon=epsilon), sensitivity=1.0, norm="linf", notes="report-noisy-max, exponential noise"
+            label,
+            PureDp(epsilon=epsilon),
+            sensitivity=1.0,
+            norm="linf",
+            notes=f"report-noisy-max of {n_candidates}, exponential noise",
         )
         return Ballot(self, charge, n_candidates)
 
@@ -279,9 +307,12 @@ class PrivateDataset:
 
         Raises:
             BudgetExceeded: before any data is read.
-            UnsupportedMechanism: if a layer mixes records, or a trainable parameter gets no per-record gradient.
+            UnsupportedMechanism: if a layer mixes records, a trainable parameter gets no per-record gradient, or the
+                optimizer updates others.
         """
-        check_trainable(model, loss, self.task, self._context.device)
+        if physical_batch_size < 1:
+            raise PrivacyError(f"Expected a physical batch of at least 1 image, got {physical_batch_size}.")
+        check_trainable(model, loss, optimizer, plan.noise_multiplicity, self.task, self._context.device)
         charge = self._ledger.charge(
             label,
             _gaussian(plan.noise_multiplier, plan.sample_rate, plan.steps),
@@ -289,6 +320,7 @@ class PrivateDataset:
             sensitivity=plan.clipping_norm,
             norm="l2",
             sampling="full" if plan.sample_rate >= 1 else "poisson",
+            notes="" if plan.noise_multiplicity == 1 else f"noise multiplicity {plan.noise_multiplicity}",
         )
         train_privately(
             model,
@@ -310,6 +342,9 @@ class PrivateDataset:
     def declared(self, event: SampledGaussian, *, label: str, reason: str, source: str) -> Iterator[LabelledImages]:
         """Yield the raw records after charging what the author declares. The record is badged ``declared``.
 
+        The author's noise cannot be replayed: entered again after a crash, it is charged again. Keep what comes out
+        of it with ``context.once``.
+
         Args:
             event: what the author claims to release while inside the block.
             label: what it is for; unique in the run.
@@ -318,6 +353,8 @@ class PrivateDataset:
         """
         if not reason.strip() or not source.strip():
             raise PrivacyError("declared() needs a reason and the source of its proof.")
+        if not isinstance(event, SampledGaussian):
+            raise PrivacyError(f"declared() takes a SampledGaussian, got {type(event).__name__}.")
         charge = self._ledger.charge(label, event, assurance="declared", notes=f"{reason} Source: {source}")
         yield self._data
         self._ledger.done(charge, event.steps)

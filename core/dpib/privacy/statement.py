@@ -40,6 +40,7 @@ def privacy_statement(
         f"Accesses: {accesses}. "
         + ("Some accesses are priced as their author declares, not by a mechanism of the harness. " if declared else "")
         + f"Public by assumption: the nominal size {dataset.nominal_size}, the class list, the image shape, the "
-        "hyper-parameters. Not covered: the scores, which compare with real images exactly; the tuning of presets; "
+        "hyper-parameters. Not covered: the scores, which compare with real images exactly; the time and memory that "
+        "the run took; the tuning of presets; "
         "floating-point effects of the noise; several records of one person."
     )
