@@ -32,10 +32,10 @@ def print_standings(frame: pd.DataFrame) -> None:
                     f"{row.mean:.1f} ± {row.high - row.mean:.1f}",
                     row.seeds,
                     "∞" if row.spent_epsilon != row.spent_epsilon else f"{row.spent_epsilon:.3f}",
-                    f"{row.minutes:.1f}",
+                    f"{row.minutes:.1f} min" if row.minutes >= 1 else f"{row.minutes * 60:.0f} s",
                 )
             )
-        print_table(("rank", "method", "Acc % (Noisy SenV)", "seeds", "ε spent", "min/run"), rows)
+        print_table(("rank", "method", "Acc % (Noisy SenV)", "seeds", "ε spent", "per run"), rows)
 
 
 def results(

@@ -97,3 +97,4 @@ def _run_grid(path: Path, runs: Path, data_dir: Path | None, device: str, *, jso
         return
     frame = results(runs)
     print_standings(frame[frame["id"].isin([record.id for record in records])])
+    note(f"Every run folder below {runs} has record.json, images.parquet and a sample grid, grid.png.")
