@@ -33,7 +33,9 @@ def refusal(folder: Path, **options: Any) -> str:
     assert review is None or not review.accepted
     reasons = [f"{c.name}: {c.detail}" for c in (review or inspection).checks if c.holds is False]
     assert reasons and all(len(reason) > 10 for reason in reasons)
-    assert "refused" in report(inspection, review)
+    verdict, *lines = report(inspection, review).splitlines()
+    assert "refused" in verdict
+    assert all(line == "" or line.startswith("    ") for line in lines), "a stranger's text outside a code block"
     return "; ".join(reasons)
 
 

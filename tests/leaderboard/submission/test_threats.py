@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
 from conftest import Make, changed
@@ -344,3 +346,16 @@ def test_nothing_is_deleted_only_invalidated_with_a_reason(make: Make, record: R
     assert shown(record, again).scores == ()
     with pytest.raises(Exception, match="invalidated already"):
         invalidate(folder, "again")
+
+
+def test_t08_t09_a_bomb_in_the_images_ends_in_the_process_and_is_refused(make: Make) -> None:
+    """In the real process: what its header promises is small, what its dictionary unpacks to is not."""
+    folder = make()
+    cell = {"bytes": bytes(1_000_000), "path": "x"}
+    kind = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    columns = {"image": pyarrow.array([cell] * 1000, kind), "label": pyarrow.array([0] * 1000, pyarrow.int64())}
+    pyarrow.parquet.write_table(pyarrow.table(columns), folder / "images.parquet", compression="zstd")
+    assert (folder / "images.parquet").stat().st_size < 10_000
+    review = review_of(folder)
+    assert not review.accepted
+    assert "expected the bytes of one image" in " ".join(review.reasons) or "unpack to" in " ".join(review.reasons)
