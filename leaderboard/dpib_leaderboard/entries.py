@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,13 @@ from dpib.records import RunRecord, Score
 
 LEVELS = ("self-reported", "recomputed", "reproduced", "audited", "reviewed")
 SCORES: TypeAdapter[tuple[Score, ...]] = TypeAdapter(tuple[Score, ...])
+
+
+def one_line(text: str, length: int = 80) -> str:
+    """Return a submitter's text without control, format or bidirectional characters, normalised and cut."""
+    normal = unicodedata.normalize("NFKC", text[: 4 * length])
+    visible = "".join("�" if unicodedata.category(sign)[0] == "C" else sign for sign in normal)
+    return visible if len(visible) <= length else f"{visible[: length - 1]}…"
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from dpib.results import KEYS, row_of
 from dpib.spec import canonical_json
 from dpib.standings import CONFIDENCE, HEADLINE, MIN_SEEDS, standings
 from dpib_leaderboard.cards import Cards, read_cards
-from dpib_leaderboard.entries import LEVELS, Entry, Reader
+from dpib_leaderboard.entries import LEVELS, Entry, Reader, one_line
 from dpib_leaderboard.overall import overall_standings
 from dpib_leaderboard.paper import TRACK, paper_rows
 
@@ -88,7 +88,7 @@ def _flat(entry: Entry, cards: Cards) -> dict[str, Any]:
         "level": entry.level,
         "why": why,
         "pool": "" if why == REFERENCE else why,
-        "title": record.method.title,
+        "title": one_line(record.method.title),
         "family": method.get("family"),
         "noise": method.get("noise_location"),
         "pretraining": _pretraining(record),
@@ -96,7 +96,7 @@ def _flat(entry: Entry, cards: Cards) -> dict[str, Any]:
         "accountant": privacy.accountant,
         "float_safe": privacy.float_safe,
         "attempts": (entry.valid or {}).get("attempts", privacy.attempts),
-        "hardware": record.cost.hardware,
+        "hardware": one_line(record.cost.hardware),
         "scores": {name: score.value for name, score in named.items() if score.value is not None},
         "undefined": {name: score.reason for name, score in named.items() if score.reason},
     }

@@ -122,3 +122,8 @@ def test_the_snapshot_is_json_without_nan_and_columns_are_of_equal_length() -> N
     json.dumps(snapshot, allow_nan=False)
     for table in (snapshot["rows"], snapshot["records"]):
         assert len({len(column) for column in table.values()}) == 1
+
+
+def test_names_show_no_hidden_or_reversing_characters() -> None:
+    row = _row(repeated("dp-merf", 80, title="DP\u202eFREM\u200b\n\x00" + "x" * 500))
+    assert row["title"].startswith("DP\ufffdFREM\ufffd\ufffd\ufffdx") and len(row["title"]) == 80
