@@ -16,6 +16,8 @@ from dpib.errors import DataError
 from dpib.spec import TaskInfo
 
 MAX_IMAGES = 1_000_000
+MAX_RATIO = 100
+"""Largest compression ratio of an archive member; real images are far below, bombs far above."""
 _SUFFIXES = {".png", ".jpg", ".jpeg"}
 
 
@@ -97,6 +99,8 @@ def _read_npz(path: Path, task: TaskInfo) -> LabelledImages:
 def _checked_header(archive: zipfile.ZipFile, member: str, kind: str, task: TaskInfo) -> Sequence[int]:
     """Return the array's shape; refuse one that the payload cannot hold, before anything is allocated."""
     info = archive.getinfo(member)
+    if info.file_size > MAX_RATIO * max(info.compress_size, 1):
+        raise DataError(f"{member}: unpacks to more than {MAX_RATIO} times its size; not read.")
     with archive.open(info) as file:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
