@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dpib.__about__ import __version__
 
 if TYPE_CHECKING:
-    from dpib.results import results
+    from dpib.query import results
     from dpib.runner import run
 
 __all__ = ["__version__", "results", "run"]
@@ -23,7 +23,7 @@ def __getattr__(name: str) -> object:
 
         return run
     if name == "results":
-        from dpib.results import results
+        from dpib.query import results
 
         return results
     raise AttributeError(f"module 'dpib' has no attribute {name!r}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from dpib.results import KEYS
+from dpib.query import KEYS
 
 MIN_SEEDS = 3
 """Fewer repetitions are shown, not ranked."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from dpib.errors import DpibError
 from dpib.files import write_text_atomically
-from dpib.results import find_records
+from dpib.query import find_records
 from dpib.spec import RunSpec
 from dpib_leaderboard.entries import Entry, Reader
 from dpib_leaderboard.snapshot import SCHEMA, build_snapshot

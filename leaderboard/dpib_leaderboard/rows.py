@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from dpib.files import write_atomically, write_text_atomically
-from dpib.results import row_of
+from dpib.query import row_of
 from dpib_leaderboard.history import Stored, stale_reason, stored_records
 from dpib_leaderboard.reviews import LEVEL_NAMES, shown
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dpib.query import KEYS, row_of
 from dpib.records import RunRecord
-from dpib.results import KEYS, row_of
 from dpib.spec import canonical_json
 from dpib.standings import CONFIDENCE, HEADLINE, MIN_SEEDS, standings
 from dpib_leaderboard.cards import Cards, read_cards

@@ -13,8 +13,8 @@ import pandas as pd
 
 from dpib.errors import ConfigError, RecordError
 from dpib.files import write_text_atomically
+from dpib.query import row_of
 from dpib.records import RunRecord, Who, load_record
-from dpib.results import row_of
 from dpib.standings import standings
 from dpib_leaderboard import limits
 from dpib_leaderboard.history import Stored

@@ -55,7 +55,7 @@ def results(
 
         dpib results --track lite --dataset mnist
     """
-    from dpib.results import results as query
+    from dpib.query import results as query
     from dpib.standings import standings
 
     frame = query(runs, track=track, dataset=dataset, method=method, epsilon=epsilon)

@@ -89,7 +89,7 @@ def run(
 def _run_grid(path: Path, runs: Path, data_dir: Path | None, device: str, *, json: bool, quiet: bool) -> None:
     from dpib.cli.results import print_standings
     from dpib.grid import read_grid, run_grid
-    from dpib.results import results
+    from dpib.query import results
 
     records = run_grid(read_grid(path), runs, data_dir, device, quiet=quiet)
     if json:
