@@ -67,11 +67,11 @@ def trainer(bench: Bench, loss: Callable[[Tensor, Tensor], Tensor] | None = None
 def test_a_charge_is_on_disk_and_seen_by_another_process_before_data_are_read(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    synced: list[int] = []
+    synced: dict[int, int] = {}  # inode -> bytes that were there when it was flushed to the disk
 
     def fsync(handle: int) -> None:
         FSYNC(handle)
-        synced.append(os.fstat(handle).st_ino)
+        synced[os.fstat(handle).st_ino] = os.fstat(handle).st_size
 
     monkeypatch.setattr(os, "fsync", fsync)
     inode = bench.path.stat().st_ino
@@ -79,7 +79,7 @@ def test_a_charge_is_on_disk_and_seen_by_another_process_before_data_are_read(
 
     def look(images: Tensor, labels: Tensor) -> Tensor:
         if len(images) > 1:  # one image is the made-up one that tells the width of the sum
-            assert inode in synced, "the ledger was not flushed to the disk"
+            assert synced.get(inode) == bench.path.stat().st_size, "the ledger was not flushed to the disk"
             program = "import sys; print(open(sys.argv[1]).read())"
             text = subprocess.run([sys.executable, "-S", "-c", program, bench.path], capture_output=True, check=True)
             seen.append([json.loads(line) for line in text.stdout.split()])
