@@ -84,6 +84,12 @@ def _named(name: str, problem: str | None) -> Check:
     return Check(name=name, holds=problem is None, detail=printable(problem or ""))
 
 
+def _same_reference(record: RunRecord, other: RunRecord) -> bool:
+    """Return whether both are one reference at two ε: what reads no data, or all of it, makes the same images."""
+    ours, theirs = record.task.spec, other.task.spec
+    return record.method.reference and ours.method == theirs.method and ours.epsilon != theirs.epsilon
+
+
 def _replay(record: RunRecord, known: Sequence[Stored]) -> str | None:
     charged = bool(record.privacy.events)
     for other in (one.record for one in known if one.review is None or one.review.accepted):
@@ -91,7 +97,7 @@ def _replay(record: RunRecord, known: Sequence[Stored]) -> str | None:
             return f"the record {record.id[:16]} is in the store already"
         if other.id == record.supersedes or other.supersedes == record.id:
             continue
-        if other.synthetic.digest == record.synthetic.digest:
+        if other.synthetic.digest == record.synthetic.digest and not _same_reference(record, other):
             return f"the images are those of record {other.id[:16]}"
         if charged and other.privacy.ledger_digest == record.privacy.ledger_digest:
             return f"the ledger is that of record {other.id[:16]}"

@@ -275,6 +275,17 @@ def test_t21_replays_and_duplicates_are_refused(case: str, record: RunRecord) ->
     assert reason in " ".join(problems)
 
 
+@pytest.mark.parametrize("reference", [True, False])
+def test_t21_only_a_reference_may_show_the_same_images_at_another_epsilon(reference: bool, record: RunRecord) -> None:
+    def change(plain: dict[str, Any]) -> None:
+        plain["task"]["spec"]["epsilon"] = 2 * record.task.spec.epsilon
+        plain["privacy"]["ledger_digest"] = "1" * 64
+        plain["method"]["reference"] = reference
+
+    checks = {c.name: c.holds for c in history.history_checks(changed(record, change), [stored(record)])}
+    assert checks["not sent before"] is reference
+
+
 def test_t21_a_record_is_superseded_once_and_by_its_owner(record: RunRecord) -> None:
     first = seeded(record, 1)
     second = seeded(record, 1, supersedes=first.id)
