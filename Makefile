@@ -8,7 +8,7 @@ demo: .venv/installed
 	$(BIN)/dpib run experiments/demo.toml --runs runs
 
 test: .venv/developed
-	$(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu"
+	$(BIN)/python -m pytest -q -rs -n 2 -m "not slow and not gpu"
 
 test-slow: .venv/developed
 	$(BIN)/python -m pytest -m "slow or gpu"
