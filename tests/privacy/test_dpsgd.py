@@ -179,6 +179,19 @@ def test_updates_are_divided_by_the_public_expected_batch_size(tmp_path: Path, n
     assert_same(model.parameters(), [b - 0.5 * a / expected_batch for b, a in zip(before, release.answer, strict=True)])
 
 
+def test_every_step_draws_its_own_poisson_sample(tmp_path: Path) -> None:
+    """Amplification by sampling assumes independent draws; a batch that is drawn once and used again has none."""
+    noise = RecordingNoise(SECRET)
+    train(open_bench(tmp_path, noise=noise), make_net(), steps=20, sample_rate=0.5, physical_batch_size=64)
+    drawn = torch.zeros(20, 64)
+    for step, (charge, number, sample) in enumerate(noise.samples):
+        assert (charge, number) == ("train-0001", step)
+        drawn[step, sample] = 1
+    agreement = (drawn[:-1] == drawn[1:]).float().mean(1)  # half of the coins, give or take
+    assert float(agreement.min()) > 0.2 and float(agreement.max()) < 0.8
+    assert 0.4 < float(drawn.mean()) < 0.6
+
+
 def test_noise_is_charged_relative_to_the_clipping_norm(tmp_path: Path) -> None:
     noise = RecordingNoise(SECRET)
     train(open_bench(tmp_path, noise=noise), make_net(), noise_multiplier=3.0)
@@ -249,6 +262,14 @@ class BatchNormed(Net):
         self.norm = nn.BatchNorm2d(4)  # type: ignore[assignment]
 
 
+class Normed(Net):
+    """With a normalisation that has no weights of its own, so that Opacus does not look at it."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.norm = layer  # type: ignore[assignment]
+
+
 class Centred(Net):
     """Mixes records without any forbidden layer."""
 
@@ -289,7 +310,10 @@ def _frozen(model: nn.Module) -> nn.Module:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (BatchNormed().double(), "BatchNorm"),
+        (BatchNormed().double(), "BatchNorm cannot support training with differential privacy"),
+        (Normed(nn.BatchNorm2d(4, affine=False)).double(), "norm keeps statistics"),
+        (Normed(nn.BatchNorm2d(4).requires_grad_(False)).double(), "norm keeps statistics"),
+        (Normed(nn.InstanceNorm2d(4, track_running_stats=True)).double(), "norm keeps statistics"),
         (Unused().double(), r"spare\.weight, spare\.bias"),
         (Bypass().double(), r"out\.weight, out\.bias"),
         (Centred().double(), "depends on the others"),
@@ -298,7 +322,19 @@ def _frozen(model: nn.Module) -> nn.Module:
         (_frozen(make_net()), "nothing to train"),
         (Net().bfloat16(), "bfloat16, too coarse"),
     ],
-    ids=["batch norm", "unused", "bypassed", "centred", "running mean", "buffer in a layer", "frozen", "bfloat16"],
+    ids=[
+        "batch norm",
+        "bare batch norm",
+        "frozen batch norm",
+        "remembering instance norm",
+        "unused",
+        "bypassed",
+        "centred",
+        "running mean",
+        "buffer in a layer",
+        "frozen",
+        "bfloat16",
+    ],
 )
 def test_a_model_whose_records_cannot_be_clipped_apart_is_refused_before_any_charge(
     bench: Bench, model: nn.Module, message: str
@@ -378,6 +414,11 @@ def test_a_loss_with_randomness_of_its_own_is_given_the_benefit_of_the_doubt(ben
         return F.cross_entropy(model(noisy, labels), labels, reduction="none")
 
     train(bench, model, loss=loss)
+    assert len(bench.ledger.charges) == 1
+
+
+def test_normalisation_within_an_image_is_accepted(bench: Bench) -> None:
+    train(bench, Normed(nn.InstanceNorm2d(4, affine=True)).double())
     assert len(bench.ledger.charges) == 1
 
 

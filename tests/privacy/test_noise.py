@@ -191,6 +191,18 @@ def test_the_same_address_gives_the_same_noise_and_any_other_address_unrelated_n
     assert np.abs(correlations).max() < 4.5 / np.sqrt(WIDE)
 
 
+def test_coins_and_noise_of_one_step_do_not_come_from_the_same_bits() -> None:
+    """If they did, the first draws of a step would go together: who is in a batch would show in its noise."""
+    source, n = NoiseSource(SECRET), 3000
+    first = np.zeros((3, n))
+    for i in range(n):
+        charge = f"c{i}"
+        first[0, i] = len(source.poisson_sample(1, 0.5, charge, 0))
+        first[1, i] = source.add_gaussian([torch.zeros(1, dtype=torch.float64)], 1.0, charge)[0].abs().item()
+        first[2, i] = source.add_exponential(torch.zeros(1, dtype=torch.float64), 1.0, charge).item()
+    assert np.abs(np.corrcoef(first) - np.eye(3)).max() < 4.5 / np.sqrt(n)
+
+
 def test_parts_released_together_have_unrelated_noise() -> None:
     parts = NoiseSource(SECRET).add_gaussian([torch.zeros(WIDE), torch.zeros(100, WIDE // 100)], 1.0, "c")
     assert [tuple(part.shape) for part in parts] == [(WIDE,), (100, WIDE // 100)]

@@ -200,6 +200,18 @@ def test_a_plan_is_charged_whole_and_cannot_be_overdrawn_or_rewound(bench: Bench
         plan.release(pixels)
 
 
+def test_every_release_of_a_plan_draws_its_own_poisson_sample(tmp_path: Path) -> None:
+    noise = RecordingNoise(SECRET)
+    plan = open_bench(tmp_path, noise=noise).private.plan_noisy_sums(
+        3, label="x", clipping_norm=1.0, noise_multiplier=5.0, sample_rate=0.5
+    )
+    for _ in range(3):
+        plan.release(pixels)
+    samples = [set(sample.tolist()) for _, _, sample in noise.samples]
+    assert len(samples) == 3 and all(20 < len(sample) < 44 for sample in samples)
+    assert all(len(a ^ b) > 15 for a, b in zip(samples, [*samples[1:], samples[0]], strict=True))
+
+
 def test_a_release_that_failed_cannot_be_made_again_with_another_statistic(bench: Bench) -> None:
     def fail(images: Tensor, labels: Tensor) -> Tensor:
         raise RuntimeError("halfway")

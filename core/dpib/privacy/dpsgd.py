@@ -11,6 +11,8 @@ from opacus.grad_sample import GradSampleHooks
 from opacus.validators import ModuleValidator
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from dpib.context import RunContext, Stateful
 from dpib.data.images import LabelledImages
@@ -87,6 +89,7 @@ def check_trainable(
     parameters = _trainable(model)
     problems = [str(error) for error in ModuleValidator.validate(model, strict=False)]
     problems += [f"{n} is {p.dtype}, too coarse to clip" for n, p in parameters.items() if p.dtype not in _EXACT]
+    problems += [f"{n} keeps statistics of the data" for n, m in model.named_modules() if _keeps_statistics(m)]
     if problems:
         raise UnsupportedMechanism("DP-SGD cannot train this model: " + "; ".join(problems))
     if not parameters:
@@ -108,6 +111,11 @@ def check_trainable(
             "What one record contributes depends on the others of its batch: the model or the loss mixes records, or "
             "a buffer of the model follows the data."
         )
+
+
+def _keeps_statistics(module: nn.Module) -> bool:
+    """Return whether a layer normalises over the batch or remembers it; Opacus lets it pass if it has no weights."""
+    return isinstance(module, _BatchNorm) or (isinstance(module, _InstanceNorm) and module.track_running_stats)
 
 
 _EXACT = (torch.float32, torch.float64)
