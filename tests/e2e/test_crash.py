@@ -96,7 +96,8 @@ def _check(job: Job, runs: Path) -> None:
     assert not list(workspace.folder.rglob(".*.partial")), "something half-written stayed"
 
 
-def test_killed_at_every_durable_write_the_same_call_completes(job: Job, tmp_path: Path) -> None:
+@pytest.mark.timeout(900)
+def test_killed_at_any_durable_write_the_same_call_completes(job: Job, tmp_path: Path) -> None:
     moment, runs = 0, tmp_path / "runs"
     finished = False
     while not finished:  # one run folder, killed again and again, each time one durable write later
@@ -104,7 +105,7 @@ def test_killed_at_every_durable_write_the_same_call_completes(job: Job, tmp_pat
         if not finished:
             assert _run_in_child(job, runs / str(moment), None)
         _check(job, runs / str(moment))
-        moment += 5  # alternates before and after; all residues are covered by the test below in one folder
+        moment += 9  # alternates before and after a write; the test below goes through every moment in one folder
     assert moment > 30, "fewer durable writes than a run makes"
 
 
