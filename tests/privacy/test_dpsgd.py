@@ -588,6 +588,19 @@ def test_a_resumed_training_equals_the_straight_one_bit_for_bit(
     assert silent.releases == [] and all(torch.equal(a, b) for a, b in zip(straight, again, strict=True))
 
 
+def test_the_public_randomness_of_a_loss_is_another_at_every_step_and_follows_the_seed(tmp_path: Path) -> None:
+    def draws(name: str, seed: int) -> list[float]:
+        (tmp_path / name).mkdir()
+        found: list[float] = []
+        model = make_net()
+        bench = open_bench(tmp_path / name, seed=seed)
+        train(bench, model, steps=4, after_step=lambda step: found.append(float(torch.rand(()))))
+        return found
+
+    first = draws("a", 1)
+    assert len(set(first)) == 4 and first == draws("b", 1) and not set(first) & set(draws("c", 2))
+
+
 def test_training_calibrates_to_what_is_left(tmp_path: Path) -> None:
     bench, model = open_bench(tmp_path, epsilon=1.0), make_net()
     train(bench, model, steps=2, sample_rate=1.0, noise_multiplier=None)

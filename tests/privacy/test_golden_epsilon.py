@@ -246,8 +246,9 @@ def test_calibration_spends_the_target_and_never_more(access: tuple[float, int, 
     [
         ([gaussian(5.0, 6000 / MNIST, 5)], gaussian(1.0, 4096 / MNIST, 2196), 1.0),
         ([gaussian(50.0), gaussian(20.0)], gaussian(1.0, steps=3), 2.0),
+        ([gaussian(5.0)], gaussian(1.0, 4096 / MNIST, 500), 1.0),
     ],
-    ids=["query, then DP-SGD", "two queries, then three sums"],
+    ids=["query, then DP-SGD", "two queries, then three sums", "most is spent already"],
 )
 def test_calibration_leaves_room_for_what_was_spent(
     spent: list[AnyEvent], event: SampledGaussian, target: float
