@@ -178,7 +178,17 @@ class Workspace:
         forget_noise(self.folder)
 
     def ledger_file(self) -> LedgerFile:
-        """Open the ledger."""
+        """Open the ledger.
+
+        Raises:
+            RunError: if it is lost: what was released already could not be accounted for.
+        """
+        released = self.images_path.exists() or (self.state.exists() and any(self.state.iterdir()))
+        if released and not self.ledger_path.exists():
+            raise RunError(
+                f"{self.ledger_path} is missing, but this run has released something. Its cost is unknown; "
+                "delete the run folder to start anew."
+            )
         return LedgerFile(self.ledger_path)
 
     def scores(self, metric: str) -> tuple[Score, ...] | None:

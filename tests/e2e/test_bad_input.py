@@ -105,3 +105,22 @@ def test_edited_record_does_not_pass_for_finished(tmp_path: Path, monkeypatch: p
     result = _call(*RUN)
     assert result.exit_code == 1
     assert "edited" in result.stderr
+
+
+@pytest.mark.parametrize("kept", ["state", "images.parquet"])
+def test_a_run_that_lost_its_ledger_is_refused_not_recorded_as_free(
+    kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert _call(*RUN).exit_code == 0
+    folder = next(Path("runs").rglob("record.json")).parent
+    (folder / "record.json").unlink()
+    (folder / "ledger.jsonl").unlink()
+    if kept == "state":
+        (folder / "images.parquet").unlink()
+    else:
+        shutil.rmtree(folder / "state")
+    result = _call(*RUN)
+    assert result.exit_code == 1
+    assert "ledger.jsonl is missing" in result.stderr
+    assert not (folder / "record.json").exists()
