@@ -20,7 +20,7 @@ from dpib.privacy.accountants import AccountantName, epsilon
 from dpib.privacy.ledger import LedgerFile, parse_charges, read_ledger_lines
 from dpib.progress import Reporter
 from dpib.records import EventSummary, PrivacyBlock, RunRecord, Score, load_record
-from dpib.spec import DatasetSpec, Relation
+from dpib.spec import DatasetSpec, Relation, Track
 
 EPSILON_TOLERANCE = 1e-3
 """Largest relative difference between a claimed and a recomputed ε."""
@@ -94,11 +94,14 @@ def _epsilon_checks(privacy: PrivacyBlock, ledger: Path) -> list[Check]:
     return checks
 
 
-def _rule_checks(record: RunRecord, dataset: DatasetSpec) -> list[Check]:
+def _rule_checks(record: RunRecord, dataset: DatasetSpec, track: Track) -> list[Check]:
     delta_holds = abs(record.privacy.delta - dataset.delta) <= 1e-12 * dataset.delta
     known = {side: value for side, value in dataset.fingerprints.items() if side in record.task.fingerprints}
     same_data = all(record.task.fingerprints[side] == value for side, value in known.items())
+    privacy, spec = record.privacy, record.task.spec
+    same_rules = privacy.relation == track.relation.value and privacy.target_epsilon == spec.epsilon
     return [
+        Check("relation and target are the rules'", same_rules, f"{privacy.relation}, ε = {privacy.target_epsilon:g}"),
         Check("δ = 1/(N₀ ln N₀)", delta_holds, f"{record.privacy.delta:.6g}"),
         Check("data are the card's", same_data if known else None, f"{len(known)} sides compared"),
     ]
@@ -171,7 +174,7 @@ def verify(
     track = catalogue.track(record.task.spec.track)
     checks = [Check("record unchanged", True, f"id {record.id[:12]}…")]
     checks += _epsilon_checks(record.privacy, folder / "ledger.jsonl")
-    checks += _rule_checks(record, dataset)
+    checks += _rule_checks(record, dataset, track)
     images_path = folder / record.synthetic.file
     if not images_path.exists():
         return record, [*checks, Check("images", None, "not here; scores were not recomputed")]
