@@ -51,13 +51,14 @@ class RunContext:
     def __init__(self, folder: Path, device: str, seeds: Seeds, reporter: Reporter) -> None:
         self.device, self.seeds, self.reporter = device, seeds, reporter
         self._folder = folder
-        self._names: set[str] = set()
+        self._paths: set[Path] = set()
 
     def _path(self, name: str) -> Path:
-        if name in self._names:
-            raise RunError(f"Two pieces of state are named '{name}'. Give each its own name.")
-        self._names.add(name)
-        return self._file(name)
+        path = self._file(name)
+        if path in self._paths:
+            raise RunError(f"Two pieces of state are kept as '{path.name}' ('{name}'). Give each its own name.")
+        self._paths.add(path)
+        return path
 
     def _file(self, name: str) -> Path:
         return self._folder / (name.replace(" ", "-").replace("/", "-") + ".pt")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,7 +13,7 @@ from dpib import catalogue, config
 from dpib.catalogue import InstalledMethod
 from dpib.errors import ConfigError, UnknownName
 from dpib.machine import core_digest
-from dpib.spec import DatasetSpec, MethodCard, RunSpec, Track, describe_validation_error
+from dpib.spec import DatasetSpec, MethodCard, RunSpec, Track, describe_validation_error, sha256_text
 from dpib.synthesizer import Synthesizer
 from dpib.workspace import RunPlan
 
@@ -29,8 +30,13 @@ class Job:
     synthesizer: type[Synthesizer]
     resolved: config.Resolved
 
-    def plan(self) -> RunPlan:
-        """Return what the run folder is begun for."""
+    def plan(self, device: str) -> RunPlan:
+        """Return what the run folder is begun for.
+
+        Args:
+            device: the torch device the run uses.
+        """
+        cards = [card.canonical() for card in (self.track, self.dataset, self.public) if card is not None]
         return RunPlan(
             spec=self.spec,
             config=self.resolved.config.model_dump(mode="json"),
@@ -40,6 +46,9 @@ class Job:
             version=self.method.version,
             method_digest=self.method.source_digest,
             core_digest=core_digest(),
+            rules_digest=sha256_text("\n".join(cards)),
+            device=device,
+            torch_version=version("torch"),
         )
 
 

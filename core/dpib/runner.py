@@ -52,7 +52,7 @@ def _pretrain(
     job: Job, synthesizer: Synthesizer, public: PublicDataset, workspace: Workspace, context: RunContext
 ) -> None:
     """Pretrain in a folder shared by all runs that would do the same: it depends on nothing private."""
-    plan = job.plan()
+    plan = job.plan(context.device)
     key = sha256_text(
         repr((job.spec.method, plan.config, plan.method_digest, plan.core_digest, public.data.fingerprint))
     )
@@ -125,7 +125,7 @@ def _execute(
     scores = evaluate(inputs, (workspace.scores, workspace.store_scores))
     return build_record(
         workspace=workspace,
-        plan=job.plan(),
+        plan=job.plan(device),
         method=job.method,
         track=job.track,
         dataset=job.dataset,
@@ -172,11 +172,15 @@ def run_job(
     locate(job.dataset, data_dir)
     if job.public:
         locate(job.public, data_dir)
+    device = choose_device(device)
     with workspace.open():
-        workspace.begin(job.plan())
+        found = workspace.finished()  # again, now that nobody else can be finishing it
+        if found is not None and found.status == "complete":
+            return found
+        workspace.begin(job.plan(device))
         clock = CostClock(workspace.folder / "cost.json")
         with terminal_reporter(quiet, clock, plugins.observe, *observers) as reporter:
-            record = _execute(job, workspace, data_dir, choose_device(device), reporter, clock)
+            record = _execute(job, workspace, data_dir, device, reporter, clock)
         if found is not None and found.scores == record.scores:
             workspace.forget_noise()
             return found

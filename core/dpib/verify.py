@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from dpib import catalogue
+from dpib.agreement import scores_agree
 from dpib.data.imagefile import load_parquet
 from dpib.data.images import LabelledImages
 from dpib.data.load import load_splits
@@ -24,12 +25,6 @@ from dpib.spec import DatasetSpec, Relation, Track
 
 EPSILON_TOLERANCE = 1e-3
 """Largest relative difference between a claimed and a recomputed ε."""
-
-ACCURACY_TOLERANCE = 1.0
-"""Largest difference in percentage points: a retrained classifier is exact on one machine, not across machines."""
-
-RELATIVE_TOLERANCE = 0.02
-"""Largest relative difference of every other score."""
 
 
 @dataclass(frozen=True)
@@ -116,11 +111,9 @@ def _image_checks(record: RunRecord, images: LabelledImages) -> list[Check]:
 
 
 def _compare(ours: Score | None, theirs: Score) -> bool:
-    if ours is None or ours.value is None or theirs.value is None:
-        return ours is not None and ours.value == theirs.value
-    if theirs.metric == "accuracy":
-        return abs(ours.value - theirs.value) <= ACCURACY_TOLERANCE
-    return abs(ours.value - theirs.value) <= RELATIVE_TOLERANCE * max(abs(theirs.value), 1.0)
+    if ours is not None and ours.value is None and theirs.value is None:
+        return True
+    return ours is not None and scores_agree(theirs.metric, ours.value, theirs.value)
 
 
 def _score_checks(record: RunRecord, recomputed: tuple[Score, ...]) -> list[Check]:

@@ -43,6 +43,8 @@ class RunPlan(Frozen):
         method_digest: sources of the method; a half-finished run is continued by the same code only, since its
             noise is replayed.
         core_digest: sources of dpib itself.
+        rules_digest: the cards of track, dataset and public data.
+        device: torch device; with ``torch_version`` it decides how sums are rounded, and noise is replayed on them.
     """
 
     spec: RunSpec
@@ -53,6 +55,9 @@ class RunPlan(Frozen):
     version: str
     method_digest: str
     core_digest: str
+    rules_digest: str
+    device: str
+    torch_version: str
 
 
 class Workspace:

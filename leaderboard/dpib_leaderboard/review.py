@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dpib.__about__ import __version__
+from dpib.agreement import scores_agree
 from dpib.errors import RecordError
 from dpib.records import RunRecord, Score
 from dpib_leaderboard import limits
@@ -15,10 +16,6 @@ from dpib_leaderboard.parsing import printable
 from dpib_leaderboard.recompute import Recomputed, recompute
 from dpib_leaderboard.reviews import Check, Difference, Review, failed, load_review
 from dpib_leaderboard.validate import Inspection, inspect
-
-ACCURACY_TOLERANCE = 1.0
-RELATIVE_TOLERANCE = 0.02
-"""Those of ``dpib verify``: a retrained classifier is exact on one machine, not across machines."""
 
 
 def now() -> str:
@@ -103,8 +100,7 @@ def compare(submitted: Sequence[Score], recomputed: Sequence[Score]) -> tuple[Di
     found = []
     for key in sorted({*theirs, *ours}, key=str):
         a, b = theirs.get(key), ours.get(key)
-        tolerance = ACCURACY_TOLERANCE if key[0] == "accuracy" else RELATIVE_TOLERANCE * max(abs(a or 0.0), 1.0)
-        agrees = a is not None and b is not None and abs(a - b) <= tolerance
+        agrees = scores_agree(key[0], b, a)
         found.append(
             Difference(metric=key[0], protocol=key[1], classifier=key[2], submitted=a, recomputed=b, agrees=agrees)
         )

@@ -124,3 +124,17 @@ def test_a_run_that_lost_its_ledger_is_refused_not_recorded_as_free(
     assert result.exit_code == 1
     assert "ledger.jsonl is missing" in result.stderr
     assert not (folder / "record.json").exists()
+
+
+def test_a_half_finished_run_is_continued_under_the_same_conditions_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert _call(*RUN).exit_code == 0
+    folder = next(Path("runs").rglob("record.json")).parent
+    (folder / "record.json").unlink()
+    plan = (folder / "run.json").read_text()
+    (folder / "run.json").write_text(plan.replace('"device": "cpu"', '"device": "cuda"'))
+    result = _call(*RUN, "--device", "cpu")
+    assert result.exit_code == 2
+    assert "another device" in result.stderr
