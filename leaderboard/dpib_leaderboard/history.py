@@ -85,9 +85,10 @@ def _named(name: str, problem: str | None) -> Check:
 
 
 def _same_reference(record: RunRecord, other: RunRecord) -> bool:
-    """Return whether both are one reference at two ε: what reads no data, or all of it, makes the same images."""
+    """Return whether both are one reference in two cells: what reads no data, or all of it, makes the same images."""
     ours, theirs = record.task.spec, other.task.spec
-    return record.method.reference and ours.method == theirs.method and ours.epsilon != theirs.epsilon
+    elsewhere = (ours.dataset, ours.epsilon) != (theirs.dataset, theirs.epsilon)
+    return record.method.reference and ours.method == theirs.method and elsewhere
 
 
 def _replay(record: RunRecord, known: Sequence[Stored]) -> str | None:
