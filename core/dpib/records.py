@@ -237,7 +237,8 @@ def load_record(path: Path) -> RunRecord:
         RecordError: if it is missing, not JSON, of an unknown schema, or its id is not its content's digest.
     """
     try:
-        plain = json.loads(path.read_text())
+        text = path.read_text()
+        plain = json.loads(text)
     except FileNotFoundError as error:
         raise RecordError(f"No record at {path}: the run is unfinished or the path is wrong.") from error
     except (ValueError, UnicodeDecodeError, RecursionError) as error:
@@ -246,7 +247,7 @@ def load_record(path: Path) -> RunRecord:
     if version != SCHEMA_VERSION:
         raise RecordError(f"{path}: expected record schema {SCHEMA_VERSION}, got {version!r}. Update dpib or the file.")
     try:
-        record = RunRecord.from_plain(plain)
+        record = RunRecord.model_validate_json(text)
     except ValidationError as error:
         raise RecordError(f"{path}: {describe_validation_error(error)}") from error
     if record.id != record.content_digest:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+import reprlib
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
@@ -36,7 +37,8 @@ def describe_validation_error(error: ValidationError) -> str:
     lines = []
     for item in error.errors():
         place = ".".join(str(part) for part in item["loc"]) or "value"
-        lines.append(f"{place}: {item['msg']}" + (f" (got {item['input']!r})" if "input" in item else ""))
+        got = "" if item["type"] == "missing" else f" (got {reprlib.repr(item['input'])})"
+        lines.append(f"{place}: {item['msg']}{got}")
     return "; ".join(lines)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpib_leaderboard.api import build_api
-from dpib_leaderboard.board import Board
-from dpib_leaderboard.stores import open_store
+from dpib_leaderboard.board import Board, kept_file
+from dpib_leaderboard.build import builder, source_of
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -72,23 +72,23 @@ def build_app(board: Board) -> FastAPI:
     return gr.mount_gradio_app(app, build_blocks(), path="/", head=HEAD, css=CSS, footer_links=[])
 
 
-def serve(store: str | None, port: int, host: str = "127.0.0.1", kept: Path | None = None) -> None:
+def serve(store: str | None, port: int, host: str = "127.0.0.1") -> None:
     """Serve a board until interrupted; the store is read again every five minutes.
 
     Args:
         store: a folder, ``hf:ORG/REPO``, or None for the embedded store.
         port: where to listen.
         host: address to listen on.
-        kept: file that keeps the last good snapshot.
     """
     import uvicorn
 
-    reader, source = open_store(store)
-    board = Board(reader, source, kept)
+    source = source_of(store)
+    board = Board(builder(store), source, kept_file(source))
     stop = threading.Event()
     board.watch(REFRESH_SECONDS, stop)
-    board.ready.wait(FIRST_READ_SECONDS)
     try:
-        uvicorn.run(build_app(board), host=host, port=port, log_level="warning")
+        app = build_app(board)
+        board.ready.wait(FIRST_READ_SECONDS)
+        uvicorn.run(app, host=host, port=port, log_level="warning")
     finally:
         stop.set()

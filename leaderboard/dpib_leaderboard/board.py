@@ -5,39 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dpib.errors import DpibError
+from dpib.errors import DpibError, RecordError
 from dpib.files import write_text_atomically
-from dpib.query import find_records
-from dpib.spec import RunSpec
-from dpib_leaderboard.entries import Entry, Reader
+from dpib.spec import RunSpec, sha256_text
+from dpib_leaderboard.build import Builder
+from dpib_leaderboard.entries import Entry, read_entry
 from dpib_leaderboard.snapshot import SCHEMA, build_snapshot
 
-MAX_REVIEW_BYTES = 1 << 20
 MAX_LEDGER_BYTES = 1 << 20
-
-
-def read_review(folder: Path) -> Mapping[str, Any] | None:
-    """Return a reviewer's document, or None where there is none that can be read."""
-    path = folder / "review.json"
-    try:
-        if path.is_symlink() or path.stat().st_size > MAX_REVIEW_BYTES:
-            return None
-        plain = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError):
-        return None
-    return plain if isinstance(plain, dict) else None
-
-
-def folder_reader(folder: Path) -> Reader:
-    """Return a reader of a results store in a folder."""
-    return lambda: [
-        Entry(path.parent, record, read_review(path.parent)) for path, record in find_records(folder) if record
-    ]
 
 
 def command_of(spec: RunSpec) -> str:
@@ -68,7 +48,7 @@ def record_page(entry: Entry) -> dict[str, Any]:
         "level": entry.level,
         "refused": entry.refused,
         "scores": [score.model_dump(mode="json") for score in entry.shown.scores],
-        "review": entry.review,
+        "review": entry.review and entry.review.model_dump(mode="json"),
         "ledger": lines,
         "command": command_of(entry.record.task.spec),
         "grid": grid_of(entry) is not None,
@@ -85,19 +65,19 @@ class Board:
     """The current snapshot of a store.
 
     Args:
-        read: lists the store; may fail or be slow, as a Hub is.
+        build: reads the store; may fail or be slow, as a Hub is.
         source: where the store is, for readers.
         kept: file that keeps the last good snapshot for the next start; None: nothing is kept.
 
     Attributes:
         snapshot: the last good one.
-        problem: why the last refresh failed, empty if it did not.
+        problem: why it is not the newest, empty if it is.
         ready: set once the store was tried.
     """
 
-    def __init__(self, read: Reader, source: str, kept: Path | None = None) -> None:
-        self._read, self._source, self._kept = read, source, kept
-        self._entries: dict[str, Entry] = {}
+    def __init__(self, build: Builder, source: str, kept: Path | None = None) -> None:
+        self._build, self._source, self._kept = build, source, kept
+        self._places: dict[str, Path] = {}
         self._lock = threading.Lock()
         self.problem = "The store is being read; reload in a moment."
         self.ready = threading.Event()
@@ -111,7 +91,7 @@ class Board:
                 plain = None
             if isinstance(plain, dict) and (plain.get("source"), plain.get("schema")) == (self._source, SCHEMA):
                 return plain
-        return build_snapshot(list, self._source)
+        return build_snapshot([], self._source)
 
     def refresh(self) -> bool:
         """Read the store again; on failure keep the last good snapshot and say why.
@@ -120,31 +100,31 @@ class Board:
             Whether the store could be read.
         """
         with self._lock:
-            return self._refresh()
-
-    def _refresh(self) -> bool:
-        try:
-            entries = list(self._read())
-        except (DpibError, OSError) as error:
-            self.problem = f"The store does not answer ({type(error).__name__})."
-            return False
-        snapshot = build_snapshot(lambda: entries, self._source)
-        self._entries = {entry.record.id[:16]: entry for entry in entries}
-        self.problem = ""
-        self.snapshot = snapshot
-        if self._kept is not None:
-            with suppress(OSError):
-                write_text_atomically(self._kept, json.dumps(snapshot))
-        return True
+            try:
+                built = self._build()
+            except (DpibError, OSError) as error:
+                self.problem = f"The store does not answer ({type(error).__name__})."
+                return False
+            self._places, self.snapshot, self.problem = built.places, built.snapshot, built.stale
+            if self._kept is not None:
+                with suppress(OSError):
+                    write_text_atomically(self._kept, json.dumps(built.snapshot))
+            return True
 
     def entry(self, identity: str) -> Entry | None:
-        """Return the entry whose record id begins with these 16 or more digits."""
-        found = self._entries.get(identity[:16])
-        return found if found is not None and found.record.id.startswith(identity) else None
+        """Return the entry whose record id begins with these 16 or more digits, read from the disk."""
+        folder = self._places.get(identity[:16])
+        if folder is None:
+            return None
+        try:
+            found = read_entry(folder)
+        except RecordError:
+            return None
+        return found if found.record.id.startswith(identity) else None
 
-    def entries(self) -> tuple[Entry, ...]:
-        """Return all entries of the current snapshot."""
-        return tuple(self._entries.values())
+    def entries(self) -> Iterator[Entry]:
+        """Yield all entries of the current snapshot."""
+        return (entry for identity in self._places if (entry := self.entry(identity)))
 
     def watch(self, seconds: float, stop: threading.Event, done: Callable[[], None] = lambda: None) -> None:
         """Refresh now and then every ``seconds`` in a thread of its own, until ``stop`` is set."""
@@ -162,3 +142,10 @@ class Board:
                     return
 
         threading.Thread(target=loop, daemon=True, name="board refresh").start()
+
+
+def kept_file(source: str) -> Path:
+    """Return where the last good snapshot of a store is kept for the next start."""
+    from huggingface_hub.constants import HF_HOME
+
+    return Path(HF_HOME) / "dpib" / f"board-{sha256_text(source)[:16]}.json"

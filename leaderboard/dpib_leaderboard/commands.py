@@ -28,14 +28,15 @@ def leaderboard(
     """
     from dpib.cli.output import note
     from dpib.errors import StorageError
-    from dpib_leaderboard.stores import kept_file, open_store
+    from dpib_leaderboard.build import build, source_of
+    from dpib_leaderboard.store import open_store
 
-    reader, source = open_store(store)
+    source = source_of(store)
     if export is not None:
         from dpib_leaderboard.board import Board
         from dpib_leaderboard.export import export_site
 
-        board = Board(reader, source)
+        board = Board(lambda: build(open_store(store), source), source)
         if not board.refresh():
             raise StorageError(board.problem)
         count = export_site(board, export)
@@ -44,4 +45,4 @@ def leaderboard(
     from dpib_leaderboard.app import serve
 
     note(f"Board of {source} at http://{host}:{port} (Ctrl-C stops it)")
-    serve(store, port, host, kept_file(store))
+    serve(store, port, host)

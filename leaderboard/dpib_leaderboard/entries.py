@@ -1,21 +1,15 @@
-"""A record as a board sees it: with what its review allows to be shown. Imports no torch."""
+"""One folder of a results store as the board, a submission and a review see it. Imports no torch."""
 
 from __future__ import annotations
 
-import json
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+import warnings
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from dpib.records import RunRecord, Score
-
-LEVELS = ("self-reported", "recomputed", "reproduced", "audited", "reviewed")
-SCORES: TypeAdapter[tuple[Score, ...]] = TypeAdapter(tuple[Score, ...])
+from dpib.errors import RecordError
+from dpib.records import RunRecord, load_record
+from dpib_leaderboard.reviews import Review, load_review
 
 
 def one_line(text: str, length: int = 80) -> str:
@@ -27,24 +21,28 @@ def one_line(text: str, length: int = 80) -> str:
 
 @dataclass(frozen=True)
 class Entry:
-    """One folder of a results store.
+    """A record of a store with its review, if it has one.
 
     Attributes:
-        path: the folder.
-        record: its record.
-        review: what the reviewer wrote, None before review.
+        path: its folder; the last four parts are its place in the store.
     """
 
     path: Path
     record: RunRecord
-    review: Mapping[str, Any] | None = None
+    review: Review | None = None
 
     @property
-    def valid(self) -> Mapping[str, Any] | None:
+    def place(self) -> str:
+        """``<track>/<dataset>/<method>/<id16>``."""
+        return "/".join(self.path.parts[-4:])
+
+    @property
+    def valid(self) -> Review | None:
         """The review, if it is of this record, accepted it and still counts."""
-        review = self.review or {}
-        stands = review.get("accepted") is True and review.get("invalidated") is None
-        return review if stands and review.get("record") == self.record.id else None
+        review = self.review
+        if review is None or review.record != self.record.id:
+            return None
+        return review if review.accepted and review.invalidated is None else None
 
     @property
     def refused(self) -> bool:
@@ -54,19 +52,29 @@ class Entry:
     @property
     def level(self) -> int:
         """Trust level, 0 (self-reported) to 4 (reviewed)."""
-        level = (self.valid or {}).get("trust_level", 0)
-        return level if isinstance(level, int) and 0 < level < len(LEVELS) else 0
+        return self.valid.trust_level if self.valid else 0
 
-    @cached_property
+    @property
     def shown(self) -> RunRecord:
         """The record with the scores a board may show: those recomputed in review, else none."""
-        plain = (self.valid or {}).get("scores") if self.level else None
+        return self.record.model_copy(update={"scores": self.valid.scores if self.valid and self.level else ()})
+
+
+def read_entry(folder: Path) -> Entry:
+    """Return the entry in one folder.
+
+    Raises:
+        RecordError: if the record or its review cannot be read.
+    """
+    return Entry(folder, load_record(folder / "record.json"), load_review(folder))
+
+
+def read_entries(store: Path) -> list[Entry]:
+    """Return every entry of a store's folder, by place; a damaged one warns and is not part of it."""
+    found = []
+    for path in sorted(store.glob("*/*/*/*/record.json")):
         try:
-            scores = SCORES.validate_json(json.dumps(plain or []))
-        except (ValidationError, TypeError, ValueError):
-            scores = ()
-        return self.record.model_copy(update={"scores": scores})
-
-
-Reader = Callable[[], Sequence[Entry]]
-"""Lists a results store: called once per build."""
+            found.append(read_entry(path.parent))
+        except RecordError as error:
+            warnings.warn(f"left out: {error}", stacklevel=2)
+    return found

@@ -39,8 +39,9 @@ def export_site(board: Board, folder: Path) -> int:
     data = folder / "v1"
     for name in ("records", "grids"):
         (data / name).mkdir(parents=True)
-    entries = board.entries()
-    for entry in entries:
+    count = 0
+    for entry in board.entries():
+        count += 1
         name = entry.record.id[:16]
         _write(data / "records" / f"{name}.json", record_page(entry))
         grid = grid_of(entry)
@@ -49,7 +50,7 @@ def export_site(board: Board, folder: Path) -> int:
     for kind in ("methods", "datasets"):
         _write(data / f"{kind}.json", board.snapshot["cards"][kind])
     write_text_atomically(folder / MARK, _text({**board.snapshot, "stale": ""}))
-    return len(entries)
+    return count
 
 
 def _text(plain: object) -> str:

@@ -3,37 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from dpib import catalogue
-from dpib.errors import DpibError, RecordError
-from dpib.records import RunRecord, load_record
+from dpib.errors import DpibError
+from dpib.records import RunRecord
 from dpib_leaderboard import limits
+from dpib_leaderboard.entries import Entry
 from dpib_leaderboard.parsing import printable, skeleton
-from dpib_leaderboard.reviews import Check, Review, load_review
-
-
-@dataclass(frozen=True)
-class Stored:
-    """One record of a store with its review, if it has one."""
-
-    place: str
-    record: RunRecord
-    review: Review | None
-
-
-def stored_records(folder: Path) -> list[Stored]:
-    """Return every readable record of a store, by place; what cannot be read is not part of it."""
-    found = []
-    for path in sorted(folder.glob("*/*/*/*/record.json")):
-        try:
-            record, review = load_record(path), load_review(path.parent)
-        except RecordError:
-            continue
-        found.append(Stored("/".join(path.parts[-5:-1]), record, review))
-    return found
+from dpib_leaderboard.reviews import Check
 
 
 def run_key(record: RunRecord) -> tuple[str, ...]:
@@ -55,7 +33,7 @@ def stale_reason(record: RunRecord) -> str | None:
     return f"{card.name} has changed since: {', '.join(changed)}" if changed else None
 
 
-def attempts_of(record: RunRecord, known: Sequence[Stored]) -> int:
+def attempts_of(record: RunRecord, known: Sequence[Entry]) -> int:
     """Return the runs of this method on this dataset and ε that anybody has seen: in the store or as declared."""
     spec = record.task.spec
     task = (spec.track, spec.dataset, spec.method, spec.epsilon)
@@ -64,7 +42,7 @@ def attempts_of(record: RunRecord, known: Sequence[Stored]) -> int:
     return max(record.privacy.attempts, 1 + same)
 
 
-def history_checks(record: RunRecord, known: Sequence[Stored]) -> list[Check]:
+def history_checks(record: RunRecord, known: Sequence[Entry]) -> list[Check]:
     """Compare a submission with the store.
 
     Args:
@@ -91,7 +69,7 @@ def _same_reference(record: RunRecord, other: RunRecord) -> bool:
     return record.method.reference and ours.method == theirs.method and elsewhere
 
 
-def _replay(record: RunRecord, known: Sequence[Stored]) -> str | None:
+def _replay(record: RunRecord, known: Sequence[Entry]) -> str | None:
     charged = bool(record.privacy.events)
     for other in (one.record for one in known if one.review is None or one.review.accepted):
         if other.id == record.id:
@@ -107,7 +85,7 @@ def _replay(record: RunRecord, known: Sequence[Stored]) -> str | None:
     return None
 
 
-def _supersedes(record: RunRecord, known: Sequence[Stored]) -> str | None:
+def _supersedes(record: RunRecord, known: Sequence[Entry]) -> str | None:
     if record.supersedes is None:
         return None
     earlier = next((one.record for one in known if one.record.id == record.supersedes), None)
@@ -122,7 +100,7 @@ def _supersedes(record: RunRecord, known: Sequence[Stored]) -> str | None:
     return None
 
 
-def _name(record: RunRecord, known: Sequence[Stored]) -> str | None:
+def _name(record: RunRecord, known: Sequence[Entry]) -> str | None:
     """Refuse a name or title that readers would take for another one's, and a name of another package."""
     taken = {(r.method.name, r.method.title, r.method.distribution) for r in (one.record for one in known)}
     taken |= {(one.card.name, one.card.title, one.distribution) for one in catalogue.methods()}
@@ -137,7 +115,7 @@ def _name(record: RunRecord, known: Sequence[Stored]) -> str | None:
     return None
 
 
-def _quota(record: RunRecord, known: Sequence[Stored]) -> str | None:
+def _quota(record: RunRecord, known: Sequence[Entry]) -> str | None:
     account = record.who.account
     if account is None:
         return None

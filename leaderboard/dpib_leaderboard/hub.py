@@ -25,7 +25,7 @@ from dpib_leaderboard.rows import CARD, ROWS, rows_content
 from dpib_leaderboard.store import LIGHT, Receipt, Snapshot
 
 if TYPE_CHECKING:
-    from dpib_leaderboard.history import Stored
+    from dpib_leaderboard.entries import Entry
 
 _KIND = "dataset"
 _NO_TOKEN = "Log in first: `hf auth login`, or set HF_TOKEN to a token that may write."
@@ -233,7 +233,7 @@ class HubStore:
         if any(merged.get(path) != blob for path, blob in expected.items() if path.startswith(f"{place}/")):
             raise RecordError(f"{place} was changed between review and merge. Review it again, then invalidate it.")
 
-    def publish_rows(self, records: list[Stored]) -> None:
+    def publish_rows(self, records: list[Entry]) -> None:
         """Commit ``rows.parquet`` of these records."""
         with hub_errors("Publishing the table", self.repo, "The table is that of before."):
             rows = CommitOperationAdd(ROWS, rows_content(records))

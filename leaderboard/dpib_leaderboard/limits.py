@@ -7,6 +7,7 @@ FILES = {"record.json": 1 << 20, "ledger.jsonl": 4 << 20, "grid.png": 4 << 20}
 
 IMAGES = "images.parquet"
 REVIEW = "review.json"
+REVIEW_BYTES = 1 << 20
 
 JSON_DEPTH = 24
 NUMBER_DIGITS = 40

@@ -11,7 +11,8 @@ from dpib.agreement import scores_agree
 from dpib.errors import RecordError
 from dpib.records import RunRecord, Score
 from dpib_leaderboard import limits
-from dpib_leaderboard.history import Stored, attempts_of, history_checks
+from dpib_leaderboard.entries import Entry
+from dpib_leaderboard.history import attempts_of, history_checks
 from dpib_leaderboard.parsing import printable
 from dpib_leaderboard.recompute import Recomputed, recompute
 from dpib_leaderboard.reviews import Check, Difference, Review, failed, load_review
@@ -25,7 +26,7 @@ def now() -> str:
 
 def examine(
     folder: Path,
-    known: Sequence[Stored],
+    known: Sequence[Entry],
     *,
     place: str | None = None,
     author: str | None = None,

@@ -39,7 +39,7 @@ def review(
     if match:
         _review_pull_request(match[1], int(match[2]), publish, scores, data_dir)
         return
-    from dpib_leaderboard.history import stored_records
+    from dpib_leaderboard.entries import read_entries
     from dpib_leaderboard.review import examine, report
     from dpib_leaderboard.review import invalidate as invalidate_record
     from dpib_leaderboard.rows import build_rows
@@ -52,7 +52,7 @@ def review(
         typer.echo(invalidate_record(folder, invalidate).invalidated)
         build_rows(root)
         return
-    inspection, found = examine(folder, stored_records(root), scores=scores, data_dir=data_dir)
+    inspection, found = examine(folder, read_entries(root), scores=scores, data_dir=data_dir)
     typer.echo(report(inspection, found), nl=False)
     if found is None:
         raise typer.Exit(1)
@@ -71,6 +71,7 @@ def _say_reasons(found: Review) -> None:
 def _review_pull_request(repo: str, number: int, publish: bool, scores: bool, data_dir: Path | None) -> None:
     from tempfile import TemporaryDirectory
 
+    from dpib_leaderboard.entries import read_entries
     from dpib_leaderboard.hub import HubStore
     from dpib_leaderboard.review import examine, report
 
@@ -84,7 +85,7 @@ def _review_pull_request(repo: str, number: int, publish: bool, scores: bool, da
             if publish:
                 hub.refuse(number, text)
             raise typer.Exit(1) from error
-        known = hub.snapshot().records()
+        known = read_entries(hub.snapshot().folder)
         inspection, found = examine(folder, known, place=place, author=author, scores=scores, data_dir=data_dir)
         text = report(inspection, found)
         typer.echo(text, nl=False)
@@ -96,9 +97,11 @@ def _review_pull_request(repo: str, number: int, publish: bool, scores: bool, da
 
 
 def _publish(hub: HubStore, number: int, place: str, head: str, found: Review | None, text: str) -> None:
+    from dpib_leaderboard.entries import read_entries
+
     if found is None or not found.accepted:
         hub.refuse(number, text)
         return
     hub.accept(number, place, found.to_json(), head)
-    hub.publish_rows(hub.snapshot().records())
+    hub.publish_rows(read_entries(hub.snapshot().folder))
     note(f"merged {place}")

@@ -10,12 +10,11 @@ from pydantic import Field, ValidationError
 
 from dpib.errors import RecordError
 from dpib.files import write_text_atomically
-from dpib.records import RunRecord, Score
-from dpib.spec import Digest, Frozen, canonical_json
+from dpib.records import Score
+from dpib.spec import Digest, Frozen, canonical_json, describe_validation_error
 from dpib_leaderboard import limits
-from dpib_leaderboard.parsing import parse_json
 
-LEVEL_NAMES = ("self-reported", "recomputed", "reproduced", "audited", "reviewed")
+LEVELS = ("self-reported", "recomputed", "reproduced", "audited", "reviewed")
 
 
 class Check(Frozen):
@@ -59,7 +58,7 @@ class Review(Frozen):
 
     Attributes:
         accepted: False: refused, and never shown as a result.
-        trust_level: 0 self-reported, 1 recomputed (``privacy.md`` 9).
+        trust_level: an index of ``LEVELS``.
         attempts: records of this method on this dataset and ε in the store, this one included, or the number the
             submitter counted if it is larger.
         scores: as recomputed from the images; empty at level 0. The only scores a board shows.
@@ -70,7 +69,7 @@ class Review(Frozen):
     schema_version: Literal[1] = 1
     record: Digest
     accepted: bool
-    trust_level: int = Field(ge=0, le=1)
+    trust_level: int = Field(ge=0, lt=len(LEVELS))
     reviewed: str
     reviewer: str
     attempts: int = Field(ge=1)
@@ -101,21 +100,17 @@ def load_review(folder: Path) -> Review | None:
     """Return the review of a record's folder; None if there is none.
 
     Raises:
-        RecordError: if it cannot be read.
+        RecordError: if it is no plain file, too large or malformed.
     """
     path = folder / limits.REVIEW
-    if not path.exists():
+    if not (path.exists() or path.is_symlink()):
         return None
+    if path.is_symlink() or path.stat().st_size > limits.REVIEW_BYTES:
+        raise RecordError(f"{path} is not a review: it is a link or larger than {limits.REVIEW_BYTES} bytes.")
     try:
-        return Review.from_plain(parse_json(path.read_bytes(), str(path)))
-    except (ValidationError, TypeError, ValueError) as error:
-        raise RecordError(f"{path} is not a review: {error}") from error
-
-
-def shown(record: RunRecord, review: Review | None) -> RunRecord:
-    """Return the record with the scores a board may show: those recomputed in review, else none."""
-    valid = review is not None and review.accepted and review.record == record.id and review.invalidated is None
-    return record.model_copy(update={"scores": review.scores if review is not None and valid else ()})
+        return Review.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise RecordError(f"{path} is not a review: {describe_validation_error(error)}") from error
 
 
 def failed(checks: Iterable[Check]) -> bool:

@@ -10,8 +10,9 @@ import pandas as pd
 
 from dpib.files import write_atomically, write_text_atomically
 from dpib.query import row_of
-from dpib_leaderboard.history import Stored, stale_reason, stored_records
-from dpib_leaderboard.reviews import LEVEL_NAMES, shown
+from dpib_leaderboard.entries import Entry, read_entries
+from dpib_leaderboard.history import stale_reason
+from dpib_leaderboard.reviews import LEVELS
 
 ROWS = "rows.parquet"
 CARD = """---
@@ -30,14 +31,13 @@ Scores are those recomputed in review; what submitters wrote stands in the recor
 """
 
 
-def row(stored: Stored) -> dict[str, object]:
+def row(entry: Entry) -> dict[str, object]:
     """Return the flat row of one record with the state of its review; scores are the recomputed ones, or none."""
-    record, review = stored.record, stored.review
-    level = review.trust_level if review and review.accepted else 0
+    record, review = entry.record, entry.review
     return {
-        **row_of(shown(record, review)),
-        "trust_level": level,
-        "trust": LEVEL_NAMES[level],
+        **row_of(entry.shown),
+        "trust_level": entry.level,
+        "trust": LEVELS[entry.level],
         "attempts": review.attempts if review else record.privacy.attempts,
         "unique_share": review.diversity.unique_share if review and review.diversity else None,
         "reviewed": review.reviewed if review else None,
@@ -45,11 +45,11 @@ def row(stored: Stored) -> dict[str, object]:
         "invalidated": review.invalidated if review else None,
         "stale": stale_reason(record),
         "account": record.who.account,
-        "place": stored.place,
+        "place": entry.place,
     }
 
 
-def table(records: Sequence[Stored]) -> pd.DataFrame:
+def table(records: Sequence[Entry]) -> pd.DataFrame:
     """Return one row per record that was not refused; superseded ones say by what."""
     kept = [one for one in records if one.review is None or one.review.accepted]
     successor = {one.record.supersedes: one.record.id for one in kept if one.record.supersedes}
@@ -57,7 +57,7 @@ def table(records: Sequence[Stored]) -> pd.DataFrame:
     return frame.sort_values(["track", "dataset", "epsilon", "method", "created"]) if len(frame) else frame
 
 
-def rows_content(records: Sequence[Stored]) -> bytes:
+def rows_content(records: Sequence[Entry]) -> bytes:
     """Return the bytes of ``rows.parquet``."""
     buffer = io.BytesIO()
     frame = table(records)
@@ -69,7 +69,7 @@ def rows_content(records: Sequence[Stored]) -> bytes:
 
 def build_rows(folder: Path) -> int:
     """Write ``rows.parquet`` of a store's folder, and its card if it has none; return the number of rows."""
-    records = stored_records(folder)
+    records = read_entries(folder)
     content = rows_content(records)
     write_atomically(folder / ROWS, lambda file: file.write(content))
     if not (folder / "README.md").exists():

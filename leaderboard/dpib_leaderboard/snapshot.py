@@ -6,6 +6,7 @@ Ranks, intervals and tie groups are computed here, once, on the full table; no f
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,9 +20,10 @@ from dpib.records import RunRecord
 from dpib.spec import canonical_json
 from dpib.standings import CONFIDENCE, HEADLINE, MIN_SEEDS, standings
 from dpib_leaderboard.cards import Cards, read_cards
-from dpib_leaderboard.entries import LEVELS, Entry, Reader, one_line
+from dpib_leaderboard.entries import Entry, one_line
 from dpib_leaderboard.overall import overall_standings
 from dpib_leaderboard.paper import TRACK, paper_rows
+from dpib_leaderboard.reviews import LEVELS
 
 SCHEMA = 1
 CELL = ("track", "dataset", "epsilon")
@@ -95,7 +97,7 @@ def _flat(entry: Entry, cards: Cards) -> dict[str, Any]:
         "relation": privacy.relation,
         "accountant": privacy.accountant,
         "float_safe": privacy.float_safe,
-        "attempts": (entry.valid or {}).get("attempts", privacy.attempts),
+        "attempts": entry.valid.attempts if entry.valid else privacy.attempts,
         "hardware": one_line(record.cost.hardware),
         "scores": {name: score.value for name, score in named.items() if score.value is not None},
         "undefined": {name: score.reason for name, score in named.items() if score.reason},
@@ -184,15 +186,19 @@ def _rows(flats: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [_row(part, places.get(key, {})) for key, part in groups.items()]
 
 
-def _plain(value: Any) -> Any:
-    """Return a value as JSON has it: no NaN, no numpy, floats with seven digits."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        return float(f"{value:.7g}") if np.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+def _plain(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a document as JSON has it: no NaN, no NumPy, floats with seven digits."""
+    text = json.dumps(content, default=lambda value: value.item())
+    plain: dict[str, Any] = json.loads(text, parse_float=_seven_digits, parse_constant=_nothing)
+    return plain
+
+
+def _seven_digits(text: str) -> float:
+    return float(f"{float(text):.7g}")
+
+
+def _nothing(_: str) -> None:
+    """Stand for NaN and the infinities."""
 
 
 def columns_of(rows: Iterable[Mapping[str, Any]], names: Iterable[str] = ()) -> dict[str, list[Any]]:
@@ -212,18 +218,17 @@ def _sort_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return (*(row[name] for name in CELL), kinds.index(row["kind"]), tie, -headline, place, row["method"])
 
 
-def build_snapshot(read: Reader, source: str, now: datetime | None = None) -> dict[str, Any]:
+def build_snapshot(entries: Sequence[Entry], source: str, date: str | None = None) -> dict[str, Any]:
     """Return the snapshot of a results store.
 
     Args:
-        read: lists the store.
+        entries: of the store.
         source: where it is, as readers of the board see it.
-        now: date of the build; by default the current time.
+        date: when the store was read, ISO 8601; by default now.
 
     Returns:
         A JSON object. ``digest`` is over everything but the date: equal content, equal digest.
     """
-    entries = list(read())
     cards = read_cards()
     ours = _rows([_flat(entry, cards) for entry in _standing(entries)])
     content: dict[str, Any] = {
@@ -240,7 +245,7 @@ def build_snapshot(read: Reader, source: str, now: datetime | None = None) -> di
     }
     content = _plain(content)
     digest = hashlib.sha256(canonical_json(content).encode()).hexdigest()
-    return {"digest": digest, "built": (now or datetime.now(UTC)).isoformat(timespec="seconds"), **content}
+    return {"digest": digest, "built": date or datetime.now(UTC).isoformat(timespec="seconds"), **content}
 
 
 def _summary(entry: Entry) -> dict[str, Any]:
@@ -256,6 +261,6 @@ def _summary(entry: Entry) -> dict[str, Any]:
         "minutes": row["minutes"],
         "created": record.created,
         "supersedes": record.supersedes and record.supersedes[:16],
-        "invalidated": record.invalidated or (entry.review or {}).get("invalidated"),
+        "invalidated": record.invalidated or (entry.review and entry.review.invalidated),
         "refused": entry.refused,
     }

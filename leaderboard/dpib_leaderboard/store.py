@@ -16,10 +16,13 @@ from typing import Protocol
 
 from dpib.errors import ConfigError, RecordError, StorageError
 from dpib_leaderboard import limits
-from dpib_leaderboard.history import Stored, stored_records
+from dpib_leaderboard.entries import read_entries
 from dpib_leaderboard.rows import build_rows
 
 HUB_PREFIX = "hf:"
+EMBEDDED = Path(__file__).parents[2] / "submissions"
+"""The store of a checkout; absent from an installed wheel, where the paper's rows remain."""
+
 LIGHT = ("record.json", "ledger.jsonl", "grid.png", limits.REVIEW)
 """Files of a record that a snapshot holds: all but the images."""
 
@@ -38,10 +41,6 @@ class Snapshot:
     commit: str | None
     date: str
     stale: str | None = None
-
-    def records(self) -> list[Stored]:
-        """Return its readable records."""
-        return stored_records(self.folder)
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ class FolderStore:
     def submissions(self) -> list[tuple[str, str, str]]:
         """Return the records that lie here, with the state of their reviews."""
         found = []
-        for one in stored_records(self.folder):
+        for one in read_entries(self.folder):
             review = one.review
             state = "unreviewed" if review is None else "accepted" if review.accepted else "refused"
             found.append(("invalidated" if review and review.invalidated else state, one.place, one.record.created))
@@ -134,14 +133,18 @@ class FolderStore:
         return build_rows(self.folder)
 
 
-def open_store(address: str, *, images: bool = True) -> Store:
-    """Return the store at ``hf:ORG/REPO`` or in a folder.
+def open_store(address: str | None, *, images: bool = True) -> Store:
+    """Return the store at ``hf:ORG/REPO`` or in a folder; None is the one that ships with a checkout.
+
+    Args:
+        address: where it is.
+        images: whether a folder keeps ``images.parquet``.
 
     Raises:
         ConfigError: if the address is malformed.
     """
-    if not address.startswith(HUB_PREFIX):
-        return FolderStore(Path(address), images)
+    if address is None or not address.startswith(HUB_PREFIX):
+        return FolderStore(Path(address) if address is not None else EMBEDDED, images)
     from dpib_leaderboard.hub import HubStore
 
     repo = address.removeprefix(HUB_PREFIX)

@@ -17,7 +17,7 @@ from dpib.query import row_of
 from dpib.records import RunRecord, Who, load_record
 from dpib.standings import standings
 from dpib_leaderboard import limits
-from dpib_leaderboard.history import Stored
+from dpib_leaderboard.entries import Entry
 from dpib_leaderboard.review import examine
 from dpib_leaderboard.reviews import Check, failed
 from dpib_leaderboard.rows import table
@@ -72,7 +72,7 @@ def signed(record: RunRecord, account: str | None, contact: str | None, supersed
 @contextmanager
 def prepared(
     run: Path,
-    known: list[Stored],
+    known: list[Entry],
     *,
     account: str | None = None,
     contact: str | None = None,
@@ -105,7 +105,7 @@ def prepared(
         yield Prepared(folder, place, record, review.checks if review else inspection.checks)
 
 
-def _full_id(start: str | None, known: list[Stored]) -> str | None:
+def _full_id(start: str | None, known: list[Entry]) -> str | None:
     if start is None:
         return None
     found = [one.record.id for one in known if one.record.id.startswith(start)]
@@ -114,7 +114,7 @@ def _full_id(start: str | None, known: list[Stored]) -> str | None:
     return found[0]
 
 
-def preview(records: list[RunRecord], known: list[Stored]) -> pd.DataFrame:
+def preview(records: list[RunRecord], known: list[Entry]) -> pd.DataFrame:
     """Return the standings of the cells these records are for, as they would be if the review confirms the scores."""
     cells = {(r.task.spec.track, r.task.spec.dataset, r.task.spec.epsilon) for r in records}
     current = table(known)

@@ -55,6 +55,7 @@ def _submit(
     supersedes: str | None,
     data_dir: Path | None,
 ) -> None:
+    from dpib_leaderboard.entries import read_entries
     from dpib_leaderboard.submit import PUBLIC, find_runs, prepared, preview
 
     folders = find_runs(runs)
@@ -64,7 +65,7 @@ def _submit(
     snapshot = store.snapshot()
     if snapshot.stale:
         note(snapshot.stale)
-    known = snapshot.records()
+    known = read_entries(snapshot.folder)
     with ExitStack() as stack:
         ready = [
             stack.enter_context(

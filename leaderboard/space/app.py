@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from dpib_leaderboard.app import serve
-from dpib_leaderboard.stores import kept_file
 
-store = os.environ.get("DPIB_STORE") or None
-serve(store, port=int(os.environ.get("PORT", "7860")), host="0.0.0.0", kept=kept_file(store))
+if __name__ == "__main__":
+    serve(os.environ.get("DPIB_STORE") or None, port=int(os.environ.get("PORT", "7860")), host="0.0.0.0")

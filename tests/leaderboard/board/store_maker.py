@@ -10,6 +10,9 @@ from typing import Any
 from PIL import Image
 
 from dpib.records import RunRecord
+from dpib_leaderboard.board import Board
+from dpib_leaderboard.build import build
+from dpib_leaderboard.store import FolderStore
 
 SHA = "0" * 64
 PROTOCOLS = ("noisy-senv", "synv", "senv", "testfix")
@@ -83,7 +86,14 @@ def make_record(
 def review_of(record: RunRecord, level: int = 1, /, **changes: Any) -> dict[str, Any]:
     """Return an accepting review with the record's own scores as the recomputed ones."""
     scores = [score.model_dump(mode="json") for score in record.scores]
-    document = {"record": record.id, "accepted": True, "trust_level": level, "attempts": 3, "scores": scores}
+    document = {
+        "record": record.id,
+        "accepted": True,
+        "trust_level": level,
+        "attempts": 3,
+        "scores": scores,
+        "checks": [],
+    }
     return {**document, "invalidated": None, "reviewer": "tests", "reviewed": "2026-01-31", **changes}
 
 
@@ -100,6 +110,13 @@ def write_store(folder: Path, records: Iterable[tuple[RunRecord, dict[str, Any] 
         if review is not None:
             (place / "review.json").write_text(json.dumps(review))
     return folder
+
+
+def board_of(store: Path) -> Board:
+    """Return the board of a store's folder, refreshed."""
+    board = Board(lambda: build(FolderStore(store), "tests"), "tests")
+    assert board.refresh()
+    return board
 
 
 def repeated(method: str, accuracy: float, **changes: Any) -> list[tuple[RunRecord, dict[str, Any] | None]]:

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from store_maker import sample_records, write_store
+from store_maker import board_of, sample_records, write_store
 from typer.testing import CliRunner
 
 from dpib.cli.main import app as command_line
 from dpib_leaderboard.app import STATIC, build_app
-from dpib_leaderboard.board import Board, folder_reader
-from dpib_leaderboard.stores import open_store
+from dpib_leaderboard.board import Board
+from dpib_leaderboard.build import builder
 
 
 def test_the_gradio_page_holds_the_widget_and_the_api_answers_beside_it(tmp_path: Path) -> None:
-    board = Board(folder_reader(write_store(tmp_path / "store", sample_records())), "tests")
+    board = board_of(write_store(tmp_path / "store", sample_records()))
     board.refresh()
     with TestClient(build_app(board)) as client:
         page = client.get("/")
@@ -30,8 +30,8 @@ def test_the_gradio_page_holds_the_widget_and_the_api_answers_beside_it(tmp_path
 
 
 def test_building_a_snapshot_imports_no_torch() -> None:
-    code = "import sys; from dpib_leaderboard.stores import open_store; from dpib_leaderboard.board import Board; "
-    code += "Board(*open_store(None)).refresh(); import dpib_leaderboard.app; print('torch' in sys.modules)"
+    code = "import sys; from dpib_leaderboard.build import build; from dpib_leaderboard.store import open_store; "
+    code += "build(open_store(None), 's'); import dpib_leaderboard.app; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
@@ -66,7 +66,7 @@ def test_a_wrong_store_is_one_clear_message(store: str, tmp_path: Path) -> None:
 
 
 def test_the_embedded_store_is_a_board_worth_reading() -> None:
-    board = Board(*open_store(None))
+    board = Board(builder(None), "submissions")
     assert board.refresh()
     assert set(board.snapshot["rows"]["kind"]) >= {"paper"}
 

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from store_maker import make_record, review_of, sample_records, write_store
+from store_maker import board_of, make_record, review_of, sample_records, write_store
 
 from dpib.errors import StorageError
 from dpib_leaderboard.api import build_api
-from dpib_leaderboard.board import Board, command_of, folder_reader
-from dpib_leaderboard.entries import Entry
+from dpib_leaderboard.board import Board, command_of
+from dpib_leaderboard.build import Built, build
+from dpib_leaderboard.store import FolderStore
 
 
 @pytest.fixture(scope="module")
 def board(tmp_path_factory: pytest.TempPathFactory) -> Board:
-    board = Board(folder_reader(write_store(tmp_path_factory.mktemp("store"), sample_records())), "tests")
-    assert board.refresh()
+    board = board_of(write_store(tmp_path_factory.mktemp("store"), sample_records()))
     return board
 
 
@@ -76,12 +76,13 @@ def test_an_unknown_id_reads_no_file(client: TestClient, identity: str) -> None:
 
 def test_a_silent_store_leaves_the_last_good_snapshot_with_its_date(tmp_path: Path) -> None:
     record = make_record()
+    store = FolderStore(write_store(tmp_path / "store", [(record, review_of(record))]))
     silent = threading.Event()
 
-    def read() -> list[Entry]:
+    def read() -> Built:
         if silent.is_set():
             raise StorageError("down")
-        return [Entry(tmp_path, record, review_of(record))]
+        return build(store, "hf:org/repo")
 
     kept = tmp_path / "kept.json"
     board = Board(read, "hf:org/repo", kept)
@@ -102,12 +103,14 @@ def test_links_in_a_store_are_not_followed(tmp_path: Path) -> None:
     secret.write_text("secret")
     store = write_store(tmp_path / "store", [(record, None)])
     folder = next(store.glob("*/*/*/*"))
-    for name in ("ledger.jsonl", "grid.png", "review.json"):
+    for name in ("ledger.jsonl", "grid.png"):
         (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to(secret)
-    board = Board(folder_reader(store), "tests")
-    board.refresh()
+    board = board_of(store)
     with TestClient(build_api(board)) as client:
         page = client.get(f"/v1/records/{record.id}").json()
         assert page["ledger"] == [] and page["review"] is None and not page["grid"]
         assert client.get(f"/v1/grids/{record.id[:16]}.png").status_code == 404
+    (folder / "review.json").symlink_to(secret)
+    with pytest.warns(UserWarning, match="is a link"):
+        assert list(board_of(store).entries()) == []

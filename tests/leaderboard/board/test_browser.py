@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from store_maker import PAYLOAD, sample_records, write_store
+from store_maker import PAYLOAD, board_of, sample_records, write_store
 
-from dpib_leaderboard.board import Board, folder_reader
 from dpib_leaderboard.export import export_site
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -37,8 +36,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    board = Board(folder_reader(write_store(tmp_path_factory.mktemp("store"), sample_records())), "tests")
-    board.refresh()
+    board = board_of(write_store(tmp_path_factory.mktemp("store"), sample_records()))
     site = tmp_path_factory.mktemp("site")
     export_site(board, site)
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(site)))
@@ -261,8 +259,7 @@ def gradio_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     from dpib_leaderboard.app import build_app
 
-    board = Board(folder_reader(write_store(tmp_path_factory.mktemp("store"), sample_records())), "tests")
-    board.refresh()
+    board = board_of(write_store(tmp_path_factory.mktemp("store"), sample_records()))
     server = uvicorn.Server(uvicorn.Config(build_app(board), port=0, log_level="critical"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from store_maker import make_record, many_records, repeated, review_of, sample_records
+from store_maker import make_record, many_records, repeated, review_of, sample_records, write_store
 
 from dpib.records import RunRecord
-from dpib_leaderboard.entries import Entry
+from dpib_leaderboard.entries import Entry, read_entries
 from dpib_leaderboard.paper import TRACK
+from dpib_leaderboard.reviews import Review
 from dpib_leaderboard.snapshot import build_snapshot
 
 Pairs = Sequence[tuple[RunRecord, dict[str, Any] | None]]
 
 
-def _snapshot(pairs: Pairs) -> dict[str, Any]:
-    return build_snapshot(lambda: [Entry(Path(), record, review) for record, review in pairs], "tests")
+def _snapshot(pairs: Pairs, date: str | None = None) -> dict[str, Any]:
+    entries = [Entry(Path(), record, review and Review.from_plain(review)) for record, review in pairs]
+    return build_snapshot(entries, "tests", date)
 
 
 def _rows(pairs: Pairs, **where: Any) -> list[dict[str, Any]]:
@@ -67,10 +68,11 @@ def test_a_refused_or_invalidated_record_or_a_foreign_review_is_no_result(change
 
 
 @pytest.mark.parametrize("level", [True, "3", -1, 9, 2.5, None])
-def test_a_strange_trust_level_counts_as_self_reported(level: Any) -> None:
+def test_a_record_with_a_strange_trust_level_is_left_out(level: Any, tmp_path: Path) -> None:
     record = make_record()
-    expected = 1 if level is True else 0
-    assert Entry(Path(), record, review_of(record, trust_level=level)).level == expected
+    store = write_store(tmp_path, [(record, review_of(record, trust_level=level))])
+    with pytest.warns(UserWarning, match="trust_level"):
+        assert read_entries(store) == []
 
 
 @pytest.mark.parametrize("change", [{"spent": 1.02}, {"relation": "replace-one"}, {"delta": 1e-3}])
@@ -111,8 +113,7 @@ def test_the_order_over_a_track_keeps_ties_and_leaves_partial_methods_out() -> N
 
 
 def test_the_digest_is_of_the_content_and_not_of_the_date() -> None:
-    pairs = [Entry(Path(), record, review) for record, review in sample_records()]
-    first, second = (build_snapshot(lambda: pairs, "tests", datetime(year, 1, 1, tzinfo=UTC)) for year in (2026, 2027))
+    first, second = (_snapshot(sample_records(), date) for date in ("2026-01-01", "2027-01-01"))
     assert first["digest"] == second["digest"] and first["built"] != second["built"]
     assert _snapshot(repeated("dp-merf", 80))["digest"] != first["digest"]
 

@@ -15,6 +15,7 @@ from localhub import Hub, cutting_proxy
 
 from dpib.errors import RecordError, StorageError
 from dpib_leaderboard import limits
+from dpib_leaderboard.entries import read_entries
 from dpib_leaderboard.hub import HubStore
 from dpib_leaderboard.review import examine, report
 from dpib_leaderboard.reviews import Check, Review
@@ -44,7 +45,7 @@ def accepted(folder: Path) -> Review:
 def test_submit_review_merge_refresh(hub: Hub, stores: tuple[HubStore, HubStore], make: Make, tmp_path: Path) -> None:
     maintainer, alice = stores
     assert alice.account() == "alice"
-    assert maintainer.snapshot().records() == []
+    assert read_entries(maintainer.snapshot().folder) == []
     folder = make(lambda plain: plain["who"].update(account="alice"))
     place = place_of_folder(folder)
     receipt = alice.submit(folder, place)
@@ -58,10 +59,10 @@ def test_submit_review_merge_refresh(hub: Hub, stores: tuple[HubStore, HubStore]
     assert {p.name: p.read_bytes() for p in fetched.iterdir()} == {p.name: p.read_bytes() for p in folder.iterdir()}
     maintainer.accept(1, place, accepted(folder).to_json(), head)
     snapshot = maintainer.snapshot()
-    maintainer.publish_rows(snapshot.records())
+    maintainer.publish_rows(read_entries(snapshot.folder))
 
     fresh = alice.snapshot()
-    (stored,) = fresh.records()
+    (stored,) = read_entries(fresh.folder)
     assert (stored.place, stored.review.accepted, fresh.stale) == (place, True, None)
     assert not (fresh.folder / place / "images.parquet").exists()
     assert alice.submissions()[0][0] == "merged"
@@ -226,4 +227,4 @@ def test_a_submission_made_before_another_was_merged_is_still_read(
     *_, head = maintainer.fetch(1, tmp_path / "one")
     maintainer.accept(1, place_of_folder(first), accepted(first).to_json(), head)
     assert maintainer.fetch(2, tmp_path / "two")[1] == place_of_folder(second)
-    assert len(maintainer.snapshot().records()) == 1
+    assert len(read_entries(maintainer.snapshot().folder)) == 1

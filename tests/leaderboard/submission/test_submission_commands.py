@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 from dpib.cli.main import reported_errors
 from dpib.errors import ConfigError
 from dpib_leaderboard import limits
-from dpib_leaderboard.history import stored_records
+from dpib_leaderboard.entries import read_entries
 from dpib_leaderboard.hub import HubStore
 from dpib_leaderboard.review_command import review
 from dpib_leaderboard.reviews import load_review
@@ -119,7 +119,7 @@ def test_review_of_a_folder_writes_its_verdict_and_the_table(make: Make, in_proc
     assert len(rows) == 1 and rows[0]["trust"] == "self-reported"
     assert call(review, folder, "--invalidate", "wrong data").exit_code == 0
     assert "wrong data" in str(load_review(folder))
-    assert len(stored_records(root)) == 1
+    assert len(read_entries(root)) == 1
 
 
 def test_review_of_a_refused_folder_says_why_and_fails(make: Make, no_process: None) -> None:

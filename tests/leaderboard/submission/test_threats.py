@@ -20,9 +20,9 @@ from dpib.data.load import load_splits
 from dpib.records import RunRecord
 from dpib.spec import Track
 from dpib_leaderboard import copies, history, recompute, rows
-from dpib_leaderboard.history import Stored
+from dpib_leaderboard.entries import Entry
 from dpib_leaderboard.review import examine, invalidate
-from dpib_leaderboard.reviews import Check, Review, load_review, shown
+from dpib_leaderboard.reviews import Check, Review, load_review
 from dpib_leaderboard.rules import place_of
 
 CLASSES = tuple("0123456789")
@@ -55,7 +55,7 @@ def with_images(make: Make) -> WithImages:
     return _make
 
 
-def review_of(folder: Path, known: list[Stored] | None = None, scores: bool = False) -> Review:
+def review_of(folder: Path, known: list[Entry] | None = None, scores: bool = False) -> Review:
     review = examine(folder, known or [], scores=scores)[1]
     assert review is not None
     return review
@@ -95,13 +95,12 @@ def test_t01_submitted_scores_are_never_the_stored_ones(make: Make) -> None:
     record = inspection.record
     assert record is not None
     key = ("accuracy", "noisy-senv")
-    submitted, stored = record.score(*key), shown(record, review).score(*key)
+    submitted, stored = record.score(*key), Entry(folder, record, review).shown.score(*key)
     assert submitted and stored and submitted.value and stored.value
     assert submitted.value - stored.value == pytest.approx(0.5)
     assert any(d.submitted == submitted.value and d.recomputed == stored.value for d in review.differences)
-    place = place_of(record)
-    assert rows.row(Stored(place, record, review))["accuracy[noisy-senv]"] == stored.value
-    assert rows.row(Stored(place, record, None)).get("accuracy[noisy-senv]") is None
+    assert rows.row(Entry(folder, record, review))["accuracy[noisy-senv]"] == stored.value
+    assert rows.row(Entry(folder, record)).get("accuracy[noisy-senv]") is None
 
 
 def fake(monkeypatch: pytest.MonkeyPatch, record: RunRecord) -> None:
@@ -119,7 +118,7 @@ def test_t01_inflated_scores_are_refused_and_the_mismatch_recorded(
     assert not review.accepted
     assert "99.9 submitted" in " ".join(review.reasons)
     assert [d.submitted for d in review.differences if not d.agrees] == [99.9]
-    assert shown(record, review).scores == ()
+    assert Entry(folder, record, review).shown.scores == ()
 
 
 def test_t01_a_left_out_or_invented_score_is_refused(
@@ -226,15 +225,15 @@ def test_t16_events_of_the_record_are_those_of_the_ledger(make: Make) -> None:
 
 def test_t22_t23_a_cell_never_mixes_budgets(record: RunRecord) -> None:
     other = changed(record, lambda plain: (plain["task"]["spec"].update(epsilon=10.02),))
-    frame = rows.table([Stored("a", record, None), Stored("b", other, None)])
+    frame = rows.table([Entry(Path("a"), record), Entry(Path("b"), other)])
     assert sorted(frame["epsilon"]) == [10.0, 10.02]
 
 
-def stored(record: RunRecord, accepted: bool = True) -> Stored:
+def stored(record: RunRecord, accepted: bool = True) -> Entry:
     check = (Check(name="x", holds=accepted),)
     base = {"record": record.id, "reviewed": "2999-01-01", "reviewer": "", "attempts": 1, "checks": check}
     review = Review(accepted=accepted, trust_level=1, scores=record.scores, **base)
-    return Stored(place_of(record), record, review)
+    return Entry(Path(place_of(record)), record, review)
 
 
 def seeded(record: RunRecord, seed: int, **more: Any) -> RunRecord:
@@ -354,7 +353,7 @@ def test_nothing_is_deleted_only_invalidated_with_a_reason(make: Make, record: R
     assert invalidate(folder, "the code had a bug").invalidated
     again = load_review(folder)
     assert again is not None and "the code had a bug" in (again.invalidated or "")
-    assert shown(record, again).scores == ()
+    assert Entry(folder, record, again).shown.scores == ()
     with pytest.raises(Exception, match="invalidated already"):
         invalidate(folder, "again")
 
