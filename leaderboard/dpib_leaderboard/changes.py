@@ -10,7 +10,8 @@ from dpib_leaderboard import limits
 from dpib_leaderboard.parsing import printable
 
 _NAME = r"[a-z0-9]+(?:[-_.][a-z0-9]+)*"
-_PLACE = re.compile(rf"({_NAME}/{_NAME}/{_NAME}/[0-9a-f]{{16}})/([A-Za-z0-9_.-]+)", re.ASCII)
+PLACE = re.compile(rf"({_NAME}/{_NAME}/{_NAME}/[0-9a-f]{{16}})/([A-Za-z0-9_.-]+)", re.ASCII)
+"""A file of a record: its place in the store, and its name."""
 _IMAGES_BYTES = 4 << 30
 
 Blobs = Mapping[str, tuple[str, int]]
@@ -34,7 +35,7 @@ def added_place(before: Blobs, after: Blobs, store: Blobs) -> tuple[str, list[st
     if gone or changed:
         touched = ", ".join(printable(path, 100) for path in [*gone, *changed][:5])
         raise RecordError(f"A submission only adds; this one changes or removes {touched}.")
-    matches = [_PLACE.fullmatch(path) for path in added]
+    matches = [PLACE.fullmatch(path) for path in added]
     for path, match in zip(added, matches, strict=True):
         if match is None or match[2] not in {*limits.FILES, limits.IMAGES}:
             raise RecordError(f"A submission adds one folder of a record; this one adds {printable(repr(path), 150)}.")

@@ -21,6 +21,7 @@ from huggingface_hub.utils.logging import set_verbosity_error
 from dpib.errors import DpibError, RecordError, StorageError
 from dpib.files import write_text_atomically
 from dpib_leaderboard import limits
+from dpib_leaderboard.changes import PLACE, added_place
 from dpib_leaderboard.rows import CARD, ROWS, rows_content
 from dpib_leaderboard.store import LIGHT, Receipt, Snapshot
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from dpib_leaderboard.entries import Entry
 
 _KIND = "dataset"
+_POINTER = "last-good.json"
 _NO_TOKEN = "Log in first: `hf auth login`, or set HF_TOKEN to a token that may write."
 
 
@@ -77,6 +79,11 @@ def _patient_client() -> httpx2.Client:
     return client
 
 
+def _is_light(path: str) -> bool:
+    match = PLACE.fullmatch(path)
+    return match is not None and match[2] in LIGHT
+
+
 class HubStore:
     """A store on the Hub: read without a token, pinned to a commit; the last good snapshot serves while it is down.
 
@@ -99,13 +106,13 @@ class HubStore:
 
     def snapshot(self) -> Snapshot:
         """Return the repository's newest commit, or, while the Hub is down, the last one that was read in full."""
-        pointer = self.cache / "last-good.json"
+        pointer = self.cache / _POINTER
         try:
             with hub_errors("Reading the store", self.repo, ""):
                 info = self.api.repo_info(self.repo, repo_type=_KIND, timeout=limits.HUB_SECONDS, token=False)
                 commit = str(info.sha)
                 folder = self.cache / commit
-                if not (folder / ".complete").exists():
+                if not (self.cache / f"{commit}.json").exists():
                     self._download(commit, folder)
         except (StorageError, RecordError) as error:
             return self._last_good(pointer, error)
@@ -114,16 +121,37 @@ class HubStore:
         return Snapshot(folder, commit, date)
 
     def _download(self, commit: str, folder: Path) -> None:
-        self.api.snapshot_download(
-            self.repo,
-            repo_type=_KIND,
-            revision=commit,
-            local_dir=folder,
-            allow_patterns=[*(f"*/*/*/*/{name}" for name in LIGHT), ROWS],
-            token=False,
-            etag_timeout=limits.HUB_SECONDS,
-        )
-        write_text_atomically(folder / ".complete", commit)
+        """Fetch a commit without its images; what the last snapshot has already is linked, not fetched again."""
+        listing = self.cache / f"{commit}.json"
+        wanted = {path: blob for path, (blob, _) in self._blobs(commit).items() if _is_light(path)}
+        known, earlier = self._last_listing()
+        missing = []
+        for path, blob in wanted.items():
+            if known.get(path) != blob:
+                missing.append(path)
+            elif not (folder / path).exists():
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                os.link(earlier / path, folder / path)
+        if missing:
+            self.api.snapshot_download(
+                self.repo,
+                repo_type=_KIND,
+                revision=commit,
+                local_dir=folder,
+                allow_patterns=missing if known else [f"*/*/*/*/{name}" for name in LIGHT],
+                token=False,
+                etag_timeout=limits.HUB_SECONDS,
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(listing, json.dumps(wanted))
+
+    def _last_listing(self) -> tuple[dict[str, str], Path]:
+        """Return the files of the last good snapshot with their blobs, and its folder."""
+        pointer = self.cache / _POINTER
+        if not pointer.exists():
+            return {}, self.cache
+        commit = json.loads(pointer.read_text())["commit"]
+        return json.loads((self.cache / f"{commit}.json").read_text()), self.cache / commit
 
     def _last_good(self, pointer: Path, error: DpibError) -> Snapshot:
         if not pointer.exists():
@@ -183,8 +211,6 @@ class HubStore:
         Raises:
             RecordError: if it changes anything but one new folder of a record, or a file is too large.
         """
-        from dpib_leaderboard.changes import added_place
-
         revision = f"refs/pr/{number}"
         with hub_errors(f"Reading pull request {number}", self.repo, ""):
             details = self.api.get_discussion_details(self.repo, number, repo_type=_KIND, token=False)

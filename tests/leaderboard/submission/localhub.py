@@ -76,6 +76,7 @@ class Hub:
         self.repos: dict[str, Repo] = {}
         self.delay, self.status, self.refuse = 0.0, 0, False
         self.tokens_seen: list[str | None] = []
+        self.files_sent: list[str] = []
         self.endpoint = ""
         self.app = FastAPI()
         self._routes()
@@ -253,6 +254,8 @@ class Hub:
         content = commit.files.get(path)
         if content is None:
             return problem(404, "EntryNotFound")
+        if request.method != "HEAD":
+            self.files_sent.append(path)
         headers = {"ETag": f'"{blob_id(content)}"', "X-Repo-Commit": commit.oid, "Content-Length": str(len(content))}
         return Response(b"" if request.method == "HEAD" else content, headers=headers)
 

@@ -15,10 +15,13 @@ from localhub import Hub, cutting_proxy
 
 from dpib.errors import RecordError, StorageError
 from dpib_leaderboard import limits
+from dpib_leaderboard.board import Board
+from dpib_leaderboard.build import build
 from dpib_leaderboard.entries import read_entries
 from dpib_leaderboard.hub import HubStore
 from dpib_leaderboard.review import examine, report
 from dpib_leaderboard.reviews import Check, Review
+from dpib_leaderboard.store import LIGHT
 
 REPO = "org/results"
 
@@ -75,6 +78,29 @@ def test_submit_review_merge_refresh(hub: Hub, stores: tuple[HubStore, HubStore]
     environment = os.environ | {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "hf")}
     answer = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert answer.stdout.split() == ["1", "dp-means"], answer.stderr[-2000:]
+
+
+def test_the_board_refreshes_after_a_merge_and_fetches_only_what_is_new(
+    hub: Hub, stores: tuple[HubStore, HubStore], make: Make, tmp_path: Path
+) -> None:
+    maintainer, alice = stores
+    reader = HubStore(REPO, endpoint=hub.endpoint, cache=tmp_path / "board")
+    board = Board(lambda: build(reader, "hf:org/results"), "hf:org/results")
+    first, second = make(), make(lambda plain: plain["who"].update(account="alice"))
+    for number, folder in enumerate((first, second), start=1):
+        place = place_of_folder(folder)
+        alice.submit(folder, place)
+        *_, head = maintainer.fetch(number, tmp_path / f"scratch{number}")
+        maintainer.accept(number, place, accepted(folder).to_json(), head)
+        hub.files_sent.clear()
+        assert board.refresh() and board.problem == ""
+        assert len(board.snapshot["records"]["id"]) == number
+        assert sorted(hub.files_sent) == sorted(f"{place}/{name}" for name in LIGHT)
+    entry = board.entry(second.name)
+    assert entry is not None and entry.place == place and (entry.path / "grid.png").is_file()
+    good, hub.status = board.snapshot, 503
+    assert board.refresh() and board.snapshot["digest"] == good["digest"]
+    assert "503" in board.problem and board.snapshot["built"] in board.problem
 
 
 def test_reading_never_sends_a_token(hub: Hub, stores: tuple[HubStore, HubStore]) -> None:
