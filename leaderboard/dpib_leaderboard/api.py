@@ -3,7 +3,8 @@
 =========================  =====================================================================================
 address                    answer
 =========================  =====================================================================================
-``/v1/board``              the whole snapshot: columnar rows, ranks, records, cards. ``stale`` says why it is old
+``/v1/board``              the whole snapshot: columnar rows, ranks, records, cards. ``stale`` says why it is old;
+                           503 with ``Retry-After`` until a first start has read its store
 ``/v1/records``            summaries of records; ``track``, ``dataset``, ``method``, ``limit``, ``offset``
 ``/v1/records/<id>``       one record: document, ledger, review, command; the id or its first 16 digits
 ``/v1/grids/<id>.png``     its sample grid
@@ -78,7 +79,9 @@ def api_routes(board: Board) -> APIRouter:
     @routes.get("/board")
     @routes.get("/board.json", include_in_schema=False)
     def read_board(request: Request) -> Response:
-        """The whole snapshot."""
+        """The whole snapshot; 503 while a board that has none yet reads its store."""
+        if not board.can_answer:
+            raise HTTPException(503, "The store is being read.", headers={**HEADERS, "Retry-After": "1"})
         return answers.board(request, board)
 
     @routes.get("/methods")

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 STATIC = Path(__file__).parent / "static"
 TITLE = "dpib board"
 REFRESH_SECONDS = 300.0
-FIRST_READ_SECONDS = 2.0
-"""How long a start waits for the store before it serves what it has."""
-
 PAGE = "<dpib-board></dpib-board>"
 HEAD = """
 <meta name="color-scheme" content="light dark">
@@ -87,8 +84,6 @@ def serve(store: str | None, port: int, host: str = "127.0.0.1") -> None:
     stop = threading.Event()
     board.watch(REFRESH_SECONDS, stop)
     try:
-        app = build_app(board)
-        board.ready.wait(FIRST_READ_SECONDS)
-        uvicorn.run(app, host=host, port=port, log_level="warning")
+        uvicorn.run(build_app(board), host=host, port=port, log_level="warning")
     finally:
         stop.set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ class Board:
     Attributes:
         snapshot: the last good one.
         problem: why it is not the newest, empty if it is.
-        ready: set once the store was tried.
+        can_answer: False only until the first start on a store has tried to read it.
     """
 
     def __init__(self, build: Builder, source: str, kept: Path | None = None) -> None:
@@ -80,10 +80,11 @@ class Board:
         self._places: dict[str, Path] = {}
         self._lock = threading.Lock()
         self.problem = "The store is being read; reload in a moment."
-        self.ready = threading.Event()
-        self.snapshot: dict[str, Any] = self._last_good()
+        last_good = self._last_good()
+        self.can_answer = last_good is not None
+        self.snapshot: dict[str, Any] = last_good or build_snapshot([], source)
 
-    def _last_good(self) -> dict[str, Any]:
+    def _last_good(self) -> dict[str, Any] | None:
         if self._kept is not None and self._kept.is_file():
             try:
                 plain = json.loads(self._kept.read_text())
@@ -91,7 +92,7 @@ class Board:
                 plain = None
             if isinstance(plain, dict) and (plain.get("source"), plain.get("schema")) == (self._source, SCHEMA):
                 return plain
-        return build_snapshot([], self._source)
+        return None
 
     def refresh(self) -> bool:
         """Read the store again; on failure keep the last good snapshot and say why.
@@ -99,17 +100,23 @@ class Board:
         Returns:
             Whether the store could be read.
         """
-        with self._lock:
-            try:
-                built = self._build()
-            except (DpibError, OSError) as error:
-                self.problem = f"The store does not answer ({type(error).__name__})."
-                return False
-            self._places, self.snapshot, self.problem = built.places, built.snapshot, built.stale
-            if self._kept is not None:
-                with suppress(OSError):
-                    write_text_atomically(self._kept, json.dumps(built.snapshot))
-            return True
+        try:
+            with self._lock:
+                return self._refresh()
+        finally:
+            self.can_answer = True
+
+    def _refresh(self) -> bool:
+        try:
+            built = self._build()
+        except (DpibError, OSError) as error:
+            self.problem = f"The store does not answer ({type(error).__name__})."
+            return False
+        self._places, self.snapshot, self.problem = built.places, built.snapshot, built.stale
+        if self._kept is not None:
+            with suppress(OSError):
+                write_text_atomically(self._kept, json.dumps(built.snapshot))
+        return True
 
     def entry(self, identity: str) -> Entry | None:
         """Return the entry whose record id begins with these 16 or more digits, read from the disk."""
@@ -126,7 +133,7 @@ class Board:
         """Yield all entries of the current snapshot."""
         return (entry for identity in self._places if (entry := self.entry(identity)))
 
-    def watch(self, seconds: float, stop: threading.Event, done: Callable[[], None] = lambda: None) -> None:
+    def watch(self, seconds: float, stop: threading.Event) -> None:
         """Refresh now and then every ``seconds`` in a thread of its own, until ``stop`` is set."""
 
         def loop() -> None:
@@ -136,8 +143,6 @@ class Board:
                 except Exception:
                     logging.getLogger(__name__).exception("the board could not be rebuilt")
                     self.problem = "The board could not be rebuilt."
-                self.ready.set()
-                done()
                 if stop.wait(seconds):
                     return
 

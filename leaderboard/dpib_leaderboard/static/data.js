@@ -6,8 +6,14 @@ const own = (object, key) => (object && Object.hasOwn(object, key) ? object[key]
 export const recordUrl = (id) => new URL(`records/${encodeURIComponent(id)}.json`, BASE);
 export const gridUrl = (id) => new URL(`grids/${encodeURIComponent(id)}.png`, BASE);
 
+// A server that has only begun to read its store says when to ask again.
 export async function fetchJson(url) {
   const answer = await fetch(url);
+  const pause = answer.status === 503 ? Number(answer.headers.get("retry-after")) : 0;
+  if (pause) {
+    await new Promise((resolve) => setTimeout(resolve, 1000 * pause));
+    return fetchJson(url);
+  }
   if (!answer.ok) throw new Error(`The board answered ${answer.status} for ${url.pathname}.`);
   return answer.json();
 }

@@ -97,6 +97,16 @@ def test_a_silent_store_leaves_the_last_good_snapshot_with_its_date(tmp_path: Pa
     assert "does not answer" in plain["stale"] and plain["digest"] == good["digest"]
 
 
+def test_a_first_start_says_when_to_ask_again_until_the_store_was_read(tmp_path: Path) -> None:
+    board = Board(lambda: build(FolderStore(tmp_path), "tests"), "tests", tmp_path / "kept.json")
+    with TestClient(build_api(board)) as client:
+        early = client.get("/v1/board")
+        assert early.status_code == 503 and early.headers["retry-after"] == "1"
+        board.refresh()
+        assert client.get("/v1/board").status_code == 200
+        assert Board(lambda: build(FolderStore(tmp_path), "tests"), "tests", tmp_path / "kept.json").can_answer
+
+
 def test_links_in_a_store_are_not_followed(tmp_path: Path) -> None:
     record = make_record()
     secret = tmp_path / "secret.txt"
