@@ -19,19 +19,22 @@ if TYPE_CHECKING:
 STATIC = Path(__file__).parent / "static"
 TITLE = "dpib board"
 REFRESH_SECONDS = 300.0
-PAGE = "<dpib-board></dpib-board>"
 HEAD = """
 <meta name="color-scheme" content="light dark">
 <link rel="icon" href="/widget/icon.svg" type="image/svg+xml">
 <link rel="preload" href="/widget/board.css" as="style">
 <link rel="preload" href="/v1/board.json" as="fetch" crossorigin="anonymous">
-<script type="module" src="/widget/main.js"></script>
+<script type="module">
+import "/widget/main.js";
+document.body.prepend(document.createElement("dpib-board"));
+</script>
 """
+"""The widget stands beside Gradio's root, not in it: it is drawn while Gradio's own scripts still load."""
+
 CSS = """
-.gradio-container :has(dpib-board) { max-width: none !important; padding: 0 !important; margin: 0 !important; }
-.gradio-container { background: light-dark(#fbfbfa, #15171a) !important; }
+html, body { background: light-dark(#fbfbfa, #15171a) !important; }
 dpib-board { display: block; min-height: 100vh; }
-footer { display: none !important; }
+gradio-app { display: none !important; }
 """
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -40,12 +43,12 @@ POLICY = (
 
 
 def build_blocks() -> gr.Blocks:
-    """Return the Gradio page: a frame around the widget, without an event of its own."""
+    """Return the Gradio page, the frame that the widget is put into; it has no event of its own."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     import gradio as gr
 
     with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False) as blocks:
-        gr.HTML(PAGE, padding=False, container=False)
+        gr.HTML("", padding=False, container=False)
     return blocks
 
 
