@@ -22,6 +22,7 @@ from dpib_leaderboard.cards import Cards, read_cards
 from dpib_leaderboard.entries import LEVELS, Entry, Reader, one_line
 from dpib_leaderboard.overall import overall_standings
 from dpib_leaderboard.paper import TRACK, paper_rows
+from dpib_leaderboard.wins import win_matrices
 
 SCHEMA = 1
 CELL = ("track", "dataset", "epsilon")
@@ -236,6 +237,7 @@ def build_snapshot(read: Reader, source: str, now: datetime | None = None) -> di
         "cards": cards.plain(ours),
         "rows": columns_of(sorted([*ours, *paper_rows()], key=_sort_key), ROW),
         "overall": overall_standings(ours),
+        "wins": win_matrices(ours),
         "records": columns_of(_summary(entry) for entry in entries),
     }
     content = _plain(content)
