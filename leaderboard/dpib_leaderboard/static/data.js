@@ -104,6 +104,12 @@ export function whyEmpty(row, name, board) {
   return covered ? "Its records hold no value." : `Not measured in this track (${board.title("tracks", row.track)}).`;
 }
 
+const FAMILIES = { "mean-embedding": "Mean embedding", gan: "GAN", diffusion: "Diffusion", "latent-diffusion": "Latent diffusion", "foundation-api": "Foundation model API", reference: "Reference" };
+const NOISE = { input: "noise on the input", model: "noise on the model", output: "noise on the output", mix: "noise in several places" };
+
+export const familyOf = (card) => own(FAMILIES, card.family) || card.family;
+export const noiseOf = (card) => own(NOISE, card.noise_location || card.noise) || card.noise_location || card.noise || "no noise";
+
 export function badges(row) {
   const found = [];
   const words = {
