@@ -17,7 +17,7 @@ const ACCURACY = "Accuracy in % on real test images of classifiers trained on sy
 
 export const COLUMNS = [
   {
-    key: "rank", label: "Rank", group: "Standing", fixed: true, width: 62, narrow: 60, number: true,
+    key: "rank", label: "Rank", group: "Standing", fixed: true, width: 74, narrow: 64, number: true,
     hint: "Rank interval among all ranked methods of the cell: the ranks that seeds and test set leave possible. Filters never move it.",
     value: (row) => (row.ranked ? row.rank_best + row.rank_worst / 1e4 : null), text: standing,
   },

@@ -92,6 +92,11 @@ export function standingHint(row, board) {
   return `${text} in this cell, over all methods of the board. Group ${row.tie}: seeds and test set do not separate its members from their best.`;
 }
 
+const PARTS = { "precision-recall": ["precision", "recall"] };
+
+// The names of the scores that a metric gives: its own, or those of its parts.
+export const scoresOf = (metric) => own(PARTS, metric) || [metric];
+
 // Why a cell is empty.
 export function whyEmpty(row, name, board) {
   const reason = own(row.undefined, name);
@@ -100,8 +105,7 @@ export function whyEmpty(row, name, board) {
   if (row.level === 0) return "Self-reported: scores are shown once they are recomputed.";
   const metrics = board.card("tracks", row.track)?.metrics || [];
   const metric = name.replace(/\[.*$/, "");
-  const covered = metrics.includes(metric) || (metrics.includes("precision-recall") && ["precision", "recall"].includes(metric));
-  return covered ? "Its records hold no value." : `Not measured in this track (${board.title("tracks", row.track)}).`;
+  return metrics.some((one) => scoresOf(one).includes(metric)) ? "Its records hold no value." : `Not measured in this track (${board.title("tracks", row.track)}).`;
 }
 
 const FAMILIES = { "mean-embedding": "Mean embedding", gan: "GAN", diffusion: "Diffusion", "latent-diffusion": "Latent diffusion", "foundation-api": "Foundation model API", reference: "Reference" };

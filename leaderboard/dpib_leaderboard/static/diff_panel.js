@@ -19,6 +19,8 @@ const named = (score) => [score.metric, score.protocol, score.classifier].filter
 
 function readable({ record, scores }) {
   const kept = Object.fromEntries(Object.entries(record).filter(([key]) => !IDENTITY.has(key)));
+  const { statement: _, events, ...privacy } = kept.privacy;
+  kept.privacy = { ...privacy, ...Object.fromEntries(events.map((event) => [`${event.label}, ${event.id}`, event])) };
   return { ...kept, results: Object.fromEntries(scores.map((score) => [named(score), score.value ?? `undefined: ${score.reason}`])) };
 }
 
@@ -36,7 +38,7 @@ function tables(page, other) {
   const count = blocks.reduce((sum, [, rows]) => sum + rows.length, 0);
   return [
     h("p", null, `${count} fields differ. Scores are those recomputed in review.`),
-    blocks.map(([title, rows]) => [h("h3", null, `${title} (${rows.length})`), simpleTable(`Differences: ${title}`, ["Field", "This record", "The other"], rows.map(([path, x, y]) => [path.replaceAll("_", " "), shown(x), shown(y)]))]),
+    blocks.map(([title, rows]) => [h("h3", null, `${title} (${rows.length})`), simpleTable(`Differences: ${title}`, ["Field", "This record", "The other"], rows.map(([path, x, y]) => [path.replaceAll("_", " "), shown(x), shown(y)]), { class: "plain wraps" })]),
   ];
 }
 

@@ -1,7 +1,7 @@
 // Pages of methods, datasets and metrics: the card, and every row that belongs to it.
 
 import { byKey } from "./columns.js";
-import { familyOf, noiseOf, number, score, standing } from "./data.js";
+import { familyOf, noiseOf, number, score, scoresOf, standing } from "./data.js";
 import { copyButton, facts, h, link, simpleTable } from "./dom.js";
 import { linesOf } from "./page_overview.js";
 import { curves } from "./plots.js";
@@ -103,8 +103,7 @@ export function datasetPage(board, { argument: name }) {
   );
 }
 
-// The columns that hold the scores of a metric; precision and recall come from one.
-const columnsOf = (name) => (name === "precision-recall" ? ["precision", "recall"] : [...byKey.keys()].filter((key) => key.replace(/\[.*$/, "") === name));
+const columnsOf = (name) => [...byKey.keys()].filter((key) => scoresOf(name).includes(key.replace(/\[.*$/, "")));
 const covered = (board, key) => Object.keys(board.cards.metrics).some((name) => columnsOf(name).includes(key));
 
 export function metricPage(board, { argument: name }) {

@@ -49,7 +49,7 @@ const labelIn = (board, track, one) => board.rows.find((row) => row.track === tr
 
 // Accuracy against cost and against the first fidelity metric that two methods have.
 function pareto(rows, where) {
-  const known = rows.filter((row) => headline(row) !== null && row.kind !== "paper" && row.assurance !== "non-private");
+  const known = rows.filter((row) => headline(row) !== null && (row.kind === "run" || (row.kind === "reference" && row.assurance === "mechanism")));
   const points = (x) => known.map((row) => ({ name: row.label, x: x(row), y: headline(row), hardware: row.hardware, reference: row.kind === "reference" })).filter((p) => p.x !== null && p.x !== undefined);
   const enough = (list) => list.length > 1 && list.some((p) => !p.reference);
   const long = Math.max(...known.map((row) => row.minutes ?? 0)) >= 120;
@@ -87,7 +87,7 @@ function wins(board, track) {
     "section",
     { class: "card" },
     title,
-    h("p", { class: "note" }, "Each entry counts the cells (dataset and ε) in which the row's rank interval lies before the column's, of the cells in which both are ranked. Where neither surely wins, both entries stay low.", found.left_out > 0 && ` The ${found.left_out} methods with fewer wins are left out.`),
+    h("p", { class: "note" }, "Each entry counts the cells (dataset and ε) in which the row's rank interval lies before the column's, of the cells in which both are ranked. Both entries of a pair can be 0: ranks that overlap settle nothing.", found.left_out > 0 && ` The ${found.left_out} methods with fewer wins are left out.`),
     h(
       "div",
       { class: "scroll", tabindex: "0", role: "region", "aria-label": "Win matrix" },

@@ -88,7 +88,7 @@ function render(board, page, state, go) {
     h("section", { class: "card" }, h("h2", null, "Accesses to private images"), eventTable(record.privacy.events), h("details", null, h("summary", null, `Ledger, ${page.ledger.length} lines`), h("pre", null, page.ledger.join("\n")))),
     review && reviewPanel(review, page.level, board.levels),
     diffPanel(board, page, state.against, go),
-    h("details", { class: "panel" }, h("summary", null, "Everything in the record"), simpleTable("Record", ["Field", "Value"], leaves(record).map(([path, value]) => [path, shown(value)]))),
+    h("details", { class: "panel" }, h("summary", null, "Everything in the record, as submitted"), simpleTable("Record", ["Field", "Value"], leaves(record).map(([path, value]) => [path, shown(value)]))),
   ];
 }
 

@@ -91,7 +91,7 @@ export function curves(title, xs, lines, { xLabel, yLabel, unit = "" }) {
 }
 
 // Where a name may stand beside its point, best place first: [dx, dy, anchor].
-const PLACES = [[9, 4, "start"], [-9, 4, "end"], [0, -10, "middle"], [0, 19, "middle"], [9, -9, "start"], [9, 17, "start"], [-9, -9, "end"], [-9, 17, "end"], [14, -22, "start"], [14, 30, "start"], [-14, -22, "end"], [-14, 30, "end"]];
+const PLACES = [[9, 4, "start"], [-9, 4, "end"], [0, -10, "middle"], [0, 19, "middle"], [9, -9, "start"], [9, 17, "start"], [-9, -9, "end"], [-9, 17, "end"]];
 const LETTER = 6.6;
 
 // Gives every point a place for its name that covers no other name or point; null where there is none.
@@ -125,7 +125,7 @@ export function scatter(title, points, { xLabel, yLabel, log = false, perHardwar
   const box = frame({ right: 20, height: 300, xTicks: log ? decades(x0, x1) : ticks(Math.max(0, x0), x1), yTicks: ticks(y0, y1), xLabel, yLabel });
   const x = (value) => box.x0 + ((scale(value) - x0) / (x1 - x0)) * (box.x1 - box.x0);
   const y = (value) => box.y0 + ((y1 - value) / (y1 - y0)) * (box.y1 - box.y0);
-  const marks = points.map((p) => ({ p, at: [x(p.x), y(p.y)], text: shorten(p.name), best: best(p) })).sort((a, b) => b.best - a.best || b.p.y - a.p.y);
+  const marks = points.map((p) => ({ p, at: [x(p.x), y(p.y)], text: shorten(p.name, NARROW.matches ? 18 : 22), best: best(p) })).sort((a, b) => b.best - a.best || b.p.y - a.p.y);
   const fronts = [...Map.groupBy(marks.filter((mark) => mark.best), (mark) => (perHardware ? mark.p.hardware : "")).values()].map((front) => front.map((mark) => mark.at).sort((a, b) => a[0] - b[0]));
   const steps = (front) => front.flatMap(([px, py], i) => (i ? [[px, front[i - 1][1]], [px, py]] : [[px, py]])).join(" ");
   const names = placed(marks, box);
