@@ -85,6 +85,9 @@ export function standing(row) {
   return row.kind === "paper" ? "paper" : row.kind === "reference" ? "ref." : "–";
 }
 
+// The same where there is room to say why a method has no rank.
+export const standingWords = (row) => (row.kind === "run" && !row.ranked ? `none: ${row.why}` : standing(row));
+
 export function standingHint(row, board) {
   if (row.kind === "paper") return `Printed in the paper; never ranked here. ${row.note}`;
   if (!row.ranked) return `Not ranked: ${row.why}.`;

@@ -1,7 +1,7 @@
 // Pages of methods, datasets and metrics: the card, and every row that belongs to it.
 
 import { byKey } from "./columns.js";
-import { familyOf, noiseOf, number, score, scoresOf, standing } from "./data.js";
+import { familyOf, noiseOf, number, score, scoresOf, standingWords } from "./data.js";
 import { copyButton, facts, h, link, simpleTable } from "./dom.js";
 import { linesOf } from "./page_overview.js";
 import { curves } from "./plots.js";
@@ -64,7 +64,7 @@ export function methodPage(board, { argument: name }) {
     rows.length > 0 && simpleTable(
       `Results of ${about.title || name}`,
       ["Cell", "Track", "Configuration", "Rank", "Acc %, Noisy SenV", "Records"],
-      rows.map((row) => [cellLink(board, row), board.title("tracks", row.track), row.label, standing(row), best(row), (row.records || []).map((id, i) => [i ? ", " : "", link(format("record", id), id.slice(0, 8))])]),
+      rows.map((row) => [cellLink(board, row), board.title("tracks", row.track), row.label, standingWords(row), best(row), (row.records || []).map((id, i) => [i ? ", " : "", link(format("record", id), id.slice(0, 8))])]),
     ),
   );
 }

@@ -1,7 +1,7 @@
 // Two methods side by side, cell by cell, with their sample grids.
 
 import { COLUMNS, arrow } from "./columns.js";
-import { standing } from "./data.js";
+import { standingWords } from "./data.js";
 import { choice, h, link, simpleTable } from "./dom.js";
 import { defaults } from "./page_table.js";
 import { sampleGrid } from "./samples.js";
@@ -47,7 +47,7 @@ export function comparePage(board, context) {
       { class: "card" },
       h("h2", null, `ε = ${epsilon}`),
       h("p", null, verdict(a, b)),
-      simpleTable(`Comparison at ε = ${epsilon}`, ["Measure", title(state.a), title(state.b)], [["Rank", a ? standing(a) : "·", b ? standing(b) : "·"], ...table]),
+      simpleTable(`Comparison at ε = ${epsilon}`, ["Measure", title(state.a), title(state.b)], [["Rank", a ? standingWords(a) : "·", b ? standingWords(b) : "·"], ...table]),
       h("div", { class: "two" }, samples(a, board), samples(b, board)),
     );
   });

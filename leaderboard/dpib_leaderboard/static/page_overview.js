@@ -1,7 +1,7 @@
 // The landing view: what this is, the curves of one dataset, the ranks of one cell, the order over a track.
 
 import { byKey } from "./columns.js";
-import { number, score, standing } from "./data.js";
+import { number, score, standingWords } from "./data.js";
 import { choice, h, link, simpleTable } from "./dom.js";
 import { defaults } from "./page_table.js";
 import { curves, scatter } from "./plots.js";
@@ -141,7 +141,7 @@ export function overviewPage(board, context) {
           ? simpleTable(
               "Standing",
               ["Method", "Rank", "Acc %, Noisy SenV"],
-              top.map((row) => [link(format("method", row.method), row.label), standing(row), byKey.get(HEADLINE).text(row) || (score(row, CEILING) !== null ? `${number(score(row, CEILING))} (protocol unstated)` : "")]),
+              top.map((row) => [link(format("method", row.method), row.label), standingWords(row), byKey.get(HEADLINE).text(row) || (score(row, CEILING) !== null ? `${number(score(row, CEILING))} (protocol unstated)` : "")]),
             )
           : h("p", { class: "nothing" }, "No reviewed result here yet."),
         h("p", null, link(tableLink, "All columns, filters and export →")),
