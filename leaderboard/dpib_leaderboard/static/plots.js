@@ -47,9 +47,11 @@ function frame({ right, height, xTicks, yTicks, xLabel, yLabel }) {
   return box;
 }
 
+// The table is made when it is opened: with thousands of points it is the slow part.
 function figure(title, box, content, caption, table) {
+  const details = h("details", { on: { toggle: () => details.open && !details.querySelector("table") && details.append(table()) } }, h("summary", null, "The same as a table"));
   const picture = s("svg", { viewBox: `0 0 ${box.width} ${box.height}`, width: box.width, height: box.height, role: "img", "aria-label": `${title}. The same as a table follows.`, class: "plot" }, content);
-  return h("figure", { class: "drawn" }, picture, caption && h("figcaption", null, caption), h("details", null, h("summary", null, "The same as a table"), table));
+  return h("figure", { class: "drawn" }, picture, caption && h("figcaption", null, caption), details);
 }
 
 // Lines of {name, points: [{x, y, low, high}], level} over ordered x values; a `level` is a horizontal reference.
@@ -87,18 +89,20 @@ export function curves(title, xs, lines, { xLabel, yLabel, unit = "" }) {
   const told = (p) => (p ? `${p.y.toFixed(1)}${p.low === undefined || p.low === null ? "" : ` (${p.low.toFixed(1)} to ${p.high.toFixed(1)})`}` : "");
   const rows = lines.map((line) => [line.name, ...xs.map((value) => (line.level !== undefined ? line.level.toFixed(1) : told(line.points.find((p) => p.x === value))))]);
   const whiskers = lines.some((line) => line.points?.some((p) => p.low !== undefined && p.low !== null));
-  return figure(title, box, parts, whiskers ? "Bars are 95 % intervals over seeds and test set. The vertical axis does not begin at zero." : "The vertical axis does not begin at zero.", simpleTable(title, [yLabel, ...xs.map((value) => `${xLabel} ${value}`)], rows));
+  return figure(title, box, parts, whiskers ? "Bars are 95 % intervals over seeds and test set. The vertical axis does not begin at zero." : "The vertical axis does not begin at zero.", () => simpleTable(title, [yLabel, ...xs.map((value) => `${xLabel} ${value}`)], rows));
 }
 
 // Where a name may stand beside its point, best place first: [dx, dy, anchor].
 const PLACES = [[9, 4, "start"], [-9, 4, "end"], [0, -10, "middle"], [0, 19, "middle"], [9, -9, "start"], [9, 17, "start"], [-9, -9, "end"], [-9, 17, "end"]];
 const LETTER = 6.6;
+const MOST_NAMES = 40;
 
-// Gives every point a place for its name that covers no other name or point; null where there is none.
+// Gives the first points a place for their name that covers no other name or point; null where there is none.
 function placed(points, box) {
   const taken = points.map(({ at: [x, y] }) => [x - 5, y - 5, x + 5, y + 5]);
   const free = (area) => area[0] >= box.x0 && area[2] <= box.width && area[1] >= 0 && area[3] <= box.y1 + 2 && !taken.some((one) => one[0] < area[2] && area[0] < one[2] && one[1] < area[3] && area[1] < one[3]);
-  return points.map(({ at: [x, y], text }) => {
+  return points.map(({ at: [x, y], text }, i) => {
+    if (i >= MOST_NAMES) return null;
     const long = text.length * LETTER;
     for (const [dx, dy, anchor] of PLACES) {
       const left = x + dx - (anchor === "end" ? long : anchor === "middle" ? long / 2 : 0);
@@ -111,12 +115,24 @@ function placed(points, box) {
   });
 }
 
+// The points that no other of the same group is better than on both axes.
+function frontOf(points, groupOf) {
+  const leaders = new Map();
+  const found = new Set();
+  for (const p of points.filter((one) => !one.reference).sort((a, b) => a.x - b.x || b.y - a.y)) {
+    const leader = leaders.get(groupOf(p));
+    if (leader && (p.y < leader.y || (p.y === leader.y && p.x > leader.x))) continue;
+    leaders.set(groupOf(p), p);
+    found.add(p);
+  }
+  return found;
+}
+
 // Points of {name, x, y, hardware, reference}, small x and large y being good, on a logarithmic or linear x axis.
 // The front is drawn among methods, one for each hardware: what ran elsewhere costs something else.
 export function scatter(title, points, { xLabel, yLabel, log = false, perHardware = false }) {
-  const beats = (q, p) => q.x <= p.x && q.y >= p.y && (q.x < p.x || q.y > p.y);
-  const rivals = (p) => points.filter((q) => q !== p && !q.reference && (!perHardware || q.hardware === p.hardware));
-  const best = (p) => !p.reference && !rivals(p).some((q) => beats(q, p));
+  const groupOf = (p) => (perHardware ? p.hardware : "");
+  const front = frontOf(points, groupOf);
   const scale = (value) => (log ? Math.log10(Math.max(value, 1e-3)) : value);
   const [lowest, highest] = extent(points.map((p) => scale(p.x)));
   const [least, most] = extent(points.map((p) => p.y));
@@ -125,13 +141,13 @@ export function scatter(title, points, { xLabel, yLabel, log = false, perHardwar
   const box = frame({ right: 20, height: 300, xTicks: log ? decades(x0, x1) : ticks(Math.max(0, x0), x1), yTicks: ticks(y0, y1), xLabel, yLabel });
   const x = (value) => box.x0 + ((scale(value) - x0) / (x1 - x0)) * (box.x1 - box.x0);
   const y = (value) => box.y0 + ((y1 - value) / (y1 - y0)) * (box.y1 - box.y0);
-  const marks = points.map((p) => ({ p, at: [x(p.x), y(p.y)], text: shorten(p.name, NARROW.matches ? 18 : 22), best: best(p) })).sort((a, b) => b.best - a.best || b.p.y - a.p.y);
-  const fronts = [...Map.groupBy(marks.filter((mark) => mark.best), (mark) => (perHardware ? mark.p.hardware : "")).values()].map((front) => front.map((mark) => mark.at).sort((a, b) => a[0] - b[0]));
-  const steps = (front) => front.flatMap(([px, py], i) => (i ? [[px, front[i - 1][1]], [px, py]] : [[px, py]])).join(" ");
+  const marks = points.map((p) => ({ p, at: [x(p.x), y(p.y)], text: shorten(p.name, NARROW.matches ? 18 : 22), best: front.has(p) })).sort((a, b) => b.best - a.best || b.p.y - a.p.y);
+  const fronts = [...Map.groupBy(marks.filter((mark) => mark.best), (mark) => groupOf(mark.p)).values()].map((marked) => marked.map((mark) => mark.at).sort((a, b) => a[0] - b[0]));
+  const steps = (line) => line.flatMap(([px, py], i) => (i ? [[px, line[i - 1][1]], [px, py]] : [[px, py]])).join(" ");
   const names = placed(marks, box);
   const content = [
     box.axes(x, y),
-    fronts.filter((front) => front.length > 1).map((front) => s("polyline", { points: steps(front), class: "front" })),
+    fronts.filter((line) => line.length > 1).map((line) => s("polyline", { points: steps(line), class: "front" })),
     marks.map(({ p, at, best: first }) => s("circle", { cx: at[0], cy: at[1], r: 5, class: `dot${first ? " best" : ""}${p.reference ? " reference" : ""}` }, s("title", null, `${p.name}: ${p.y.toFixed(1)} at ${p.x}`))),
     marks.map(({ text, best: first }, i) => names[i] && s("text", { x: names[i].x, y: names[i].y, "text-anchor": names[i].anchor, class: `label${first ? " best" : ""}` }, text)),
   ];
@@ -142,5 +158,5 @@ export function scatter(title, points, { xLabel, yLabel, log = false, perHardwar
     names.includes(null) && " Points without room for a name are in the table.",
   ].filter(Boolean).join("");
   const rows = marks.map(({ p, best: first }) => [p.name, `${Number(p.x.toPrecision(4))}`, p.y.toFixed(1), first ? "yes" : p.reference ? "reference" : "no", ...(perHardware ? [p.hardware || ""] : [])]);
-  return figure(title, box, content, caption, simpleTable(title, ["Method", xLabel, yLabel, "On the front", ...(perHardware ? ["Hardware"] : [])], rows));
+  return figure(title, box, content, caption, () => simpleTable(title, ["Method", xLabel, yLabel, "On the front", ...(perHardware ? ["Hardware"] : [])], rows));
 }

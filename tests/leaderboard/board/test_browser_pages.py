@@ -67,6 +67,7 @@ def test_the_cost_plot_marks_the_front_names_no_point_over_another_and_has_a_tab
     open_page(page, address, "")
     plot = page.locator("figure", has=page.locator("svg[aria-label^='Accuracy against minutes']"))
     plot.locator("summary").click()
+    plot.locator("tbody tr").first.wait_for()
     on_front = {
         row.locator("th").inner_text(): row.locator("td").nth(2).inner_text() for row in plot.locator("tbody tr").all()
     }
@@ -185,7 +186,7 @@ def test_every_page_has_ordered_headings_captions_and_named_parts(page: Any, add
             heads: count('main th', (th) => !th.scope || !th.textContent.trim()),
             pictures: count('main img', (img) => !img.alt || !img.width || !img.height),
             unnamed: count('a, button, input, select', (node) => !named(node)),
-            broken: count('main *', (n) => !n.children.length && /undefined|NaN|\\[object/.test(n.textContent)),
+            broken: count('main *', (n) => !n.children.length && /^undefined|NaN|\\[object/.test(n.textContent)),
         };
     }"""
     open_page(page, address, "")
