@@ -30,7 +30,7 @@ export const COLUMNS = [
   }),
   field("tie", "Group", "Standing", "Tie group: members are not separated from the best of the group.", (row) => (row.ranked ? `${row.tie}` : ""), { number: true, width: 68, value: (row) => (row.ranked ? row.tie : null), empty: (row) => `No group: ${row.kind === "paper" ? "a number from the paper" : row.why}.` }),
   field("level", "Trust", "Standing", "0 self-reported, 1 recomputed, 2 reproduced, 3 audited, 4 reviewed.", null, { width: 122, empty: () => "Numbers of the paper have no trust level here." }),
-  { key: "badges", label: "Badges", group: "Standing", width: 256, hint: "How the guarantee is known, which accountant, public data, tuning. Neighbours are a badge only where they are not the track's: one image added or removed.", value: (row) => badges(row).map((b) => b[0]).join(" "), text: (row) => badges(row).map((b) => b[0]).join("; ") },
+  { key: "badges", label: "Badges", group: "Standing", width: 220, hint: "How the guarantee is known, which accountant, public data, tuning. Neighbours are a badge only where they are not the track's: one image added or removed.", value: (row) => badges(row).map((b) => b[0]).join(" "), text: (row) => badges(row).map((b) => b[0]).join("; ") },
   metric("accuracy[synv]", "Acc, SynV", "Utility", 1, "high", `${ACCURACY}Epoch chosen on synthetic images.`),
   metric("accuracy[testfix]", "Acc, TestFix", "Utility", 1, "high", `${ACCURACY}The last epoch.`),
   metric("accuracy[senv]", "Acc, SenV", "Utility", 1, "high", `${ACCURACY}Epoch chosen on the test set: not differentially private.`),

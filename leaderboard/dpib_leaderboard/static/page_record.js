@@ -22,8 +22,17 @@ function scoreTable(scores) {
   return simpleTable("Scores", ["Metric", "Classifier", "Value", "Selection", "Evaluator"], rows);
 }
 
+const KINDS = { "sampled-gaussian": "sampled Gaussian", "pure-dp": "pure ε-DP", "non-private": "not private" };
+const NORMS = { l2: "L2", l1: "L1", linf: "L∞" };
+
+// The event of an access: its kind first, then its numbers.
+function eventWords({ kind, ...numbers }) {
+  const rest = leaves(numbers).filter(([key]) => key).map(([key, value]) => `${key.replaceAll("_", " ")} ${shown(value)}`).join(", ");
+  return [Object.hasOwn(KINDS, kind) ? KINDS[kind] : kind, rest].filter(Boolean).join(": ");
+}
+
 function eventTable(events) {
-  const rows = events.map((event) => [event.label, event.side, leaves(event.event).map(([key, value]) => `${key.replaceAll("_", " ")} ${shown(value)}`).join(", "), event.sensitivity === null ? "" : `${event.sensitivity} (${event.norm})`, event.sampling, event.assurance, shown(event.steps_executed), event.notes]);
+  const rows = events.map((event) => [event.label, event.side, eventWords(event.event), event.sensitivity === null ? "" : `${event.sensitivity}${event.norm ? ` (${Object.hasOwn(NORMS, event.norm) ? NORMS[event.norm] : event.norm})` : ""}`, event.sampling, event.assurance, shown(event.steps_executed), event.notes]);
   return simpleTable("Accesses to private images", ["Access", "Side", "Event", "Sensitivity", "Sampling", "Assurance", "Steps", "Notes"], rows);
 }
 
@@ -54,7 +63,7 @@ function render(board, page, state, go) {
     h(
       "div",
       { class: "two" },
-      h("section", { class: "card" }, h("h2", null, "Samples"), page.grid ? h("figure", null, sampleGrid(record.id.slice(0, 16), `${record.method.title} on ${spec.dataset}`, record.task.shape, page.level ? record.task.classes : null), h("figcaption", null, `${record.synthetic.count.toLocaleString("en")} synthetic images in ${classes} classes; the grid shows ten of each${classes > 10 ? " of the first ten" : ""}, one class per row.`)) : h("p", { class: "nothing" }, "No grid was stored.")),
+      h("section", { class: "card" }, h("h2", null, "Samples"), page.grid ? h("figure", null, sampleGrid(record.id.slice(0, 16), `${record.method.title} on ${spec.dataset}`, record.task.shape, page.level ? record.task.classes : null), h("figcaption", null, `${record.synthetic.count.toLocaleString("en")} ${record.privacy.assurance === "non-private" ? "real" : "synthetic"} images in ${classes} classes; the grid shows ten of each${classes > 10 ? " of the first ten" : ""}, one class per row.`)) : h("p", { class: "nothing" }, "No grid was stored.")),
       h(
         "section",
         { class: "card" },

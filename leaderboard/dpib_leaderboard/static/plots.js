@@ -89,7 +89,8 @@ export function curves(title, xs, lines, { xLabel, yLabel, unit = "" }) {
   const told = (p) => (p ? `${p.y.toFixed(1)}${p.low === undefined || p.low === null ? "" : ` (${p.low.toFixed(1)} to ${p.high.toFixed(1)})`}` : "");
   const rows = lines.map((line) => [line.name, ...xs.map((value) => (line.level !== undefined ? line.level.toFixed(1) : told(line.points.find((p) => p.x === value))))]);
   const whiskers = lines.some((line) => line.points?.some((p) => p.low !== undefined && p.low !== null));
-  return figure(title, box, parts, whiskers ? "Bars are 95 % intervals over seeds and test set. The vertical axis does not begin at zero." : "The vertical axis does not begin at zero.", () => simpleTable(title, [yLabel, ...xs.map((value) => `${xLabel} ${value}`)], rows));
+  const caption = [whiskers && "Bars are 95 % intervals over seeds and test set.", low > 0 && "The vertical axis does not begin at zero."].filter(Boolean).join(" ");
+  return figure(title, box, parts, caption, () => simpleTable(title, [yLabel, ...xs.map((value) => `${xLabel} ${value}`)], rows));
 }
 
 // Where a name may stand beside its point, best place first: [dx, dy, anchor].

@@ -192,7 +192,9 @@ def test_light_dark_and_the_switch(page: Any, address: str) -> None:
     assert light != dark == page.evaluate(colour)
 
 
-@pytest.mark.parametrize("view", ["", CELL, "#/compare", "#/read", "#/submit", "#/method/alpha", "#/dataset/mnist"])
+@pytest.mark.parametrize(
+    "view", ["", CELL, f"{CELL}&level=0", "#/compare", "#/read", "#/submit", "#/method/alpha", "#/dataset/mnist"]
+)
 def test_a_narrow_screen_does_not_scroll_sideways(page: Any, address: str, view: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     open_page(page, address, view)

@@ -139,6 +139,8 @@ def test_a_review_is_told_in_words_and_a_difference_uses_recomputed_scores(page:
     scores = page.get_by_role("region", name="Differences: Scores")
     scores.wait_for()
     assert "50" in scores.inner_text() and "99" not in scores.inner_text()
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_samples_have_their_class_beside_the_row_and_their_own_size(page: Any, address: str) -> None:
