@@ -10,7 +10,7 @@ import { format } from "./state.js";
 const HEADLINE = "accuracy[noisy-senv]";
 
 // A link only when the text is a web address.
-export const outside = (text) => (/^https?:\/\/[^\s]+$/.test(text || "") ? link(text, text, { rel: "noopener noreferrer", target: "_blank" }) : text);
+export const outside = (text) => (/^https:\/\/[^\s]+$/.test(text || "") ? link(text, text, { rel: "noopener noreferrer", target: "_blank" }) : text);
 
 const cellLink = (board, row) => link(format("table", "", { track: row.track, dataset: row.dataset, eps: String(row.epsilon) }), `${board.title("datasets", row.dataset)}, ε = ${row.epsilon}`);
 const best = (row) => byKey.get(HEADLINE).text(row) || (score(row, "accuracy[unstated]") !== null ? `${number(score(row, "accuracy[unstated]"))} (protocol unstated)` : "");
