@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,15 +14,25 @@ MIN_CELLS = 4
 RESAMPLES = 2_000
 
 
-def _label(row: Mapping[str, Any]) -> tuple[str, str, str, bool]:
+def label_of(row: Mapping[str, Any]) -> tuple[str, str, str, bool]:
+    """Return what tells one configuration of a method from another: name, variant, public data, tuned."""
     return row["method"], row["variant"], row["public"], bool(row["tuned"])
+
+
+def _places(sampled: np.ndarray, side: Literal["left", "right"]) -> np.ndarray:
+    """Return, per method and resample, how many methods have a smaller (left) or no larger (right) mean rank.
+
+    A column at a time: comparing all pairs of a large board in all resamples at once would not fit in memory.
+    """
+    columns = [np.searchsorted(np.sort(column), column, side) for column in sampled.T]
+    return np.stack(columns, axis=1)
 
 
 def _track_standings(rows: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
     cells = sorted({(row["dataset"], row["epsilon"]) for row in rows})
-    means = {(_label(row), (row["dataset"], row["epsilon"])): row["mean"] for row in rows}
+    means = {(label_of(row), (row["dataset"], row["epsilon"])): row["mean"] for row in rows}
     places = {
-        (_label(row), (row["dataset"], row["epsilon"])): (row["rank_best"] + row["rank_worst"]) / 2 for row in rows
+        (label_of(row), (row["dataset"], row["epsilon"])): (row["rank_best"] + row["rank_worst"]) / 2 for row in rows
     }
     complete = sorted({label for label, _ in means if all((label, cell) in means for cell in cells)})
     if not complete:
@@ -34,8 +44,8 @@ def _track_standings(rows: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
     if len(cells) >= MIN_CELLS:
         draws = np.random.default_rng(0).integers(len(cells), size=(RESAMPLES, len(cells)))
         sampled = ranks[:, draws].mean(axis=2)
-        place_best = 1 + (sampled[None] < sampled[:, None]).sum(axis=1)
-        place_worst = (sampled[None] <= sampled[:, None]).sum(axis=1)
+        place_best = 1 + _places(sampled, "left")
+        place_worst = _places(sampled, "right")
         low = np.floor(np.quantile(place_best, 0.025, axis=1)).astype(int)
         high = np.ceil(np.quantile(place_worst, 0.975, axis=1)).astype(int)
     return [

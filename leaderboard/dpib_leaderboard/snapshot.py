@@ -24,6 +24,7 @@ from dpib_leaderboard.entries import Entry, one_line
 from dpib_leaderboard.overall import overall_standings
 from dpib_leaderboard.paper import TRACK, paper_rows
 from dpib_leaderboard.reviews import LEVELS
+from dpib_leaderboard.wins import win_matrices
 
 SCHEMA = 1
 CELL = ("track", "dataset", "epsilon")
@@ -241,6 +242,7 @@ def build_snapshot(entries: Sequence[Entry], source: str, date: str | None = Non
         "cards": cards.plain(ours),
         "rows": columns_of(sorted([*ours, *paper_rows()], key=_sort_key), ROW),
         "overall": overall_standings(ours),
+        "wins": win_matrices(ours),
         "records": columns_of(_summary(entry) for entry in entries),
     }
     content = _plain(content)

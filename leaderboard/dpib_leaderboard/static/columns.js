@@ -17,7 +17,7 @@ const ACCURACY = "Accuracy in % on real test images of classifiers trained on sy
 
 export const COLUMNS = [
   {
-    key: "rank", label: "Rank", group: "Standing", fixed: true, width: 62, narrow: 60, number: true,
+    key: "rank", label: "Rank", group: "Standing", fixed: true, width: 74, narrow: 64, number: true,
     hint: "Rank interval among all ranked methods of the cell: the ranks that seeds and test set leave possible. Filters never move it.",
     value: (row) => (row.ranked ? row.rank_best + row.rank_worst / 1e4 : null), text: standing,
   },
@@ -30,7 +30,7 @@ export const COLUMNS = [
   }),
   field("tie", "Group", "Standing", "Tie group: members are not separated from the best of the group.", (row) => (row.ranked ? `${row.tie}` : ""), { number: true, width: 68, value: (row) => (row.ranked ? row.tie : null), empty: (row) => `No group: ${row.kind === "paper" ? "a number from the paper" : row.why}.` }),
   field("level", "Trust", "Standing", "0 self-reported, 1 recomputed, 2 reproduced, 3 audited, 4 reviewed.", null, { width: 122, empty: () => "Numbers of the paper have no trust level here." }),
-  { key: "badges", label: "Badges", group: "Standing", width: 256, hint: "How the guarantee is known, which accountant, public data, tuning.", value: (row) => badges(row).map((b) => b[0]).join(" "), text: (row) => badges(row).map((b) => b[0]).join("; ") },
+  { key: "badges", label: "Badges", group: "Standing", width: 220, hint: "How the guarantee is known, which accountant, public data, tuning. Neighbours are a badge only where they are not the track's: one image added or removed.", value: (row) => badges(row).map((b) => b[0]).join(" "), text: (row) => badges(row).map((b) => b[0]).join("; ") },
   metric("accuracy[synv]", "Acc, SynV", "Utility", 1, "high", `${ACCURACY}Epoch chosen on synthetic images.`),
   metric("accuracy[testfix]", "Acc, TestFix", "Utility", 1, "high", `${ACCURACY}The last epoch.`),
   metric("accuracy[senv]", "Acc, SenV", "Utility", 1, "high", `${ACCURACY}Epoch chosen on the test set: not differentially private.`),
@@ -53,6 +53,20 @@ export const COLUMNS = [
 ];
 
 export const byKey = new Map(COLUMNS.map((column) => [column.key, column]));
+
+// A score that has no column above, such as a plugin's metric, gets one from its metric's card.
+export function addColumns(board) {
+  const names = new Set(board.rows.flatMap((row) => Object.keys(row.scores || {})));
+  for (const name of names) {
+    const [, base, protocol] = /^(.*?)(?:\[(.*)\])?$/.exec(name);
+    const card = board.card("metrics", base);
+    if (byKey.has(name) || !card) continue;
+    const better = card.higher_is_better ? "high" : "low";
+    const column = metric(name, protocol ? `${card.title}, ${protocol}` : card.title, "Fidelity", card.decimals, better, `${card.summary} ${card.higher_is_better ? "Higher" : "Lower"} is better.`);
+    COLUMNS.splice(COLUMNS.indexOf(byKey.get("image-reward")) + 1, 0, column);
+    byKey.set(name, column);
+  }
+}
 const ALWAYS = ["rank", "label"];
 const HIDDEN = new Set(["hardware", "attempts", "memory", "spent"]);
 

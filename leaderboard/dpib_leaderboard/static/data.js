@@ -91,12 +91,20 @@ export function standing(row) {
   return row.kind === "paper" ? "paper" : row.kind === "reference" ? "ref." : "–";
 }
 
+// The same where there is room to say why a method has no rank.
+export const standingWords = (row) => (row.kind === "run" && !row.ranked ? `none: ${row.why}` : standing(row));
+
 export function standingHint(row, board) {
   if (row.kind === "paper") return `Printed in the paper; never ranked here. ${row.note}`;
   if (!row.ranked) return `Not ranked: ${row.why}.`;
   const text = row.rank_best === row.rank_worst ? `Rank ${row.rank_best}` : `Somewhere from rank ${row.rank_best} to ${row.rank_worst}`;
   return `${text} in this cell, over all methods of the board. Group ${row.tie}: seeds and test set do not separate its members from their best.`;
 }
+
+const PARTS = { "precision-recall": ["precision", "recall"] };
+
+// The names of the scores that a metric gives: its own, or those of its parts.
+export const scoresOf = (metric) => own(PARTS, metric) || [metric];
 
 // Why a cell is empty.
 export function whyEmpty(row, name, board) {
@@ -106,9 +114,14 @@ export function whyEmpty(row, name, board) {
   if (row.level === 0) return "Self-reported: scores are shown once they are recomputed.";
   const metrics = board.card("tracks", row.track)?.metrics || [];
   const metric = name.replace(/\[.*$/, "");
-  const covered = metrics.includes(metric) || (metrics.includes("precision-recall") && ["precision", "recall"].includes(metric));
-  return covered ? "Its records hold no value." : `Not measured in this track (${board.title("tracks", row.track)}).`;
+  return metrics.some((one) => scoresOf(one).includes(metric)) ? "Its records hold no value." : `Not measured in this track (${board.title("tracks", row.track)}).`;
 }
+
+const FAMILIES = { "mean-embedding": "Mean embedding", gan: "GAN", diffusion: "Diffusion", "latent-diffusion": "Latent diffusion", "foundation-api": "Foundation model API", reference: "Reference" };
+const NOISE = { input: "noise on the input", model: "noise on the model", output: "noise on the output", mix: "noise in several places" };
+
+export const familyOf = (card) => own(FAMILIES, card.family) || card.family;
+export const noiseOf = (card) => own(NOISE, card.noise_location || card.noise) || card.noise_location || card.noise || "no noise";
 
 export function badges(row) {
   const found = [];

@@ -81,10 +81,18 @@ export function download(name, type, text) {
 export function installHints(root) {
   const bubble = h("div", { class: "hint", role: "tooltip", id: "hint", hidden: true });
   root.append(bubble);
+  let described = null;
+  const hide = () => {
+    bubble.hidden = true;
+    described?.removeAttribute("aria-describedby");
+    described = null;
+  };
   const show = (event) => {
     const target = event.target instanceof Element ? event.target.closest("[data-hint]") : null;
-    bubble.hidden = !target;
+    hide();
     if (!target) return;
+    bubble.hidden = false;
+    if (event.type === "focusin") (described = target).setAttribute("aria-describedby", "hint");
     bubble.textContent = target.dataset.hint;
     const box = target.getBoundingClientRect();
     const left = Math.max(8, Math.min(box.left, window.innerWidth - bubble.offsetWidth - 8));
@@ -93,6 +101,6 @@ export function installHints(root) {
     bubble.style.top = `${below ? box.bottom + 6 : box.top - bubble.offsetHeight - 6}px`;
   };
   for (const type of ["pointerover", "focusin"]) root.addEventListener(type, show);
-  for (const type of ["pointerleave", "focusout"]) root.addEventListener(type, () => (bubble.hidden = true));
-  window.addEventListener("keydown", (event) => event.key === "Escape" && (bubble.hidden = true));
+  for (const type of ["pointerleave", "focusout"]) root.addEventListener(type, hide);
+  window.addEventListener("keydown", (event) => event.key === "Escape" && hide());
 }

@@ -1,5 +1,6 @@
 // <dpib-board>: the whole board as one custom element. The Gradio page and a static copy hold the same one.
 
+import { addColumns } from "./columns.js";
 import { Board } from "./data.js";
 import { h, installHints, link } from "./dom.js";
 import { comparePage } from "./page_compare.js";
@@ -48,6 +49,7 @@ class DpibBoard extends HTMLElement {
   async start() {
     try {
       this.board = await snapshot;
+      addColumns(this.board);
     } catch (error) {
       this.main.replaceChildren(h("p", { role: "alert", class: "problem" }, `The results could not be loaded. ${error.message} Reload to try again.`));
       return;

@@ -13,7 +13,7 @@ export function howToRead(board) {
     h("p", { class: "lead" }, "Two rows can be compared when track, dataset and ε agree. Everything else is on this page."),
     part(
       "Privacy",
-      p("Differential privacy bounds what anyone can learn about a single training image from the synthetic set. ε is that bound: at ε = 1 the odds of any conclusion change by at most a factor of about 2.7 when one image is added or removed, at ε = 10 by about 22,000. δ is the small probability that the bound fails: 1/(N₀ ln N₀) for a training side of nominal size N₀."),
+      p("Differential privacy bounds what anyone can learn about a single training image from the synthetic set. ε is that bound: at ε = 1 the odds of any conclusion change by at most a factor of about 2.7 when one image is added or removed, at ε = 10 by about 22,000. δ is a small slack in that bound, 1/(N₀ ln N₀) for a training side of nominal size N₀."),
       p("ε is computed from a ledger of every access to private images, by privacy loss distributions; a second accountant's value stands beside it. The unit is one image: several images of one person are not protected together."),
       p("The guarantee covers the images. It does not cover the scores, which compare with real images exactly, nor the tuning of presets."),
     ),
@@ -31,6 +31,7 @@ export function howToRead(board) {
       "Ranks",
       p(`A cell is one track, dataset and ε. The interval of a mean holds the variation over seeds, pooled over the track, and the error of the finite test set. A rank interval lists the ranks that remain possible: 1–3 means at most two methods may be better. A tie group holds the methods that are not surely worse than its best. Methods with fewer than ${board.min_seeds} seeds are shown without a rank.`),
       p("Ranks are computed once, over all methods. Filters, search and sorting never move them. Over a whole track methods are ordered by mean rank, with an interval from resampling cells; a method that lacks a cell has no mean."),
+      p("The win matrix counts, for two methods, the cells in which one rank interval lies wholly before the other. It appears once three methods are ranked in the same three cells."),
     ),
     part(
       "Trust levels",

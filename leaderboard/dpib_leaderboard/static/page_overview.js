@@ -1,7 +1,7 @@
 // The landing view: what this is, the curves of one dataset, the ranks of one cell, the order over a track.
 
 import { byKey } from "./columns.js";
-import { number, score, standing } from "./data.js";
+import { number, score, standingWords } from "./data.js";
 import { choice, h, link, simpleTable } from "./dom.js";
 import { defaults } from "./page_table.js";
 import { curves, scatter } from "./plots.js";
@@ -25,18 +25,18 @@ export function linesOf(rows, published) {
     if (ceiling !== undefined) levels.push({ name, level: ceiling });
     else if (!points.length) continue;
     else if (["real", "uniform"].includes(first.method)) levels.push({ name, level: points.reduce((sum, p) => sum + p.y, 0) / points.length });
-    else lines.push({ name, points, best: Math.max(...points.map((p) => p.y)) });
+    else lines.push({ name, points, best: Math.max(...points.map((p) => p.y)), reference: first.kind === "reference" });
   }
   lines.sort((a, b) => b.best - a.best);
-  return { lines: [...lines.slice(0, SHOWN), ...levels], left: Math.max(0, lines.length - SHOWN) };
+  const [methods, references] = [lines.filter((line) => !line.reference), lines.filter((line) => line.reference)];
+  return { lines: [...methods.slice(0, SHOWN), ...references, ...levels], left: Math.max(0, methods.length - SHOWN) };
 }
 
 function overall(board, track) {
   const result = board.overall[track];
   if (!result?.methods.length) return null;
   const rows = result.methods.map((one) => {
-    const row = board.rows.find((r) => r.track === track && r.method === one.method && r.variant === one.variant && r.public === one.public && r.tuned === one.tuned);
-    return [link(format("method", one.method), row?.label || one.method), one.best === one.worst ? `${one.best}` : `${one.best}–${one.worst}`, one.mean_rank.toFixed(2), one.accuracy.toFixed(1)];
+    return [link(format("method", one.method), labelIn(board, track, one)), one.best === one.worst ? `${one.best}` : `${one.best}–${one.worst}`, one.mean_rank.toFixed(2), one.accuracy.toFixed(1)];
   });
   const text = result.enough
     ? `Mean rank over ${result.cells} cells (dataset and ε); the interval is from resampling the cells. Only methods ranked in every cell.`
@@ -44,17 +44,61 @@ function overall(board, track) {
   return h("section", { class: "card" }, h("h2", null, "Over the whole track"), h("p", { class: "note" }, text), simpleTable("Overall", ["Method", "Rank interval", "Mean rank", "Mean Acc %"], rows));
 }
 
-function pareto(rows) {
-  const points = (key) => rows.filter((row) => headline(row) !== null && row.kind === "run").map((row) => ({ name: row.label, x: key === "minutes" ? row.minutes : score(row, key), y: headline(row) })).filter((p) => p.x !== null && p.x !== undefined);
-  const fidelity = ["fd-effnet", "fid", "fd-random"].find((key) => points(key).length > 1);
-  if (points("minutes").length < 2 && !fidelity) return null;
+const same = (row, one) => row.method === one.method && row.variant === one.variant && row.public === one.public && row.tuned === one.tuned;
+const labelIn = (board, track, one) => board.rows.find((row) => row.track === track && same(row, one))?.label || one.method;
+
+// Accuracy against cost and against the first fidelity metric that two methods have.
+function pareto(rows, where) {
+  const known = rows.filter((row) => headline(row) !== null && (row.kind === "run" || (row.kind === "reference" && row.assurance === "mechanism")));
+  const points = (x) => known.map((row) => ({ name: row.label, x: x(row), y: headline(row), hardware: row.hardware, reference: row.kind === "reference" })).filter((p) => p.x !== null && p.x !== undefined);
+  const enough = (list) => list.length > 1 && list.some((p) => !p.reference);
+  const long = Math.max(...known.map((row) => row.minutes ?? 0)) >= 120;
+  const cost = points((row) => (row.minutes === null ? null : row.minutes / (long ? 60 : 1)));
+  const fidelity = ["fid", "fd-effnet", "fd-random"].find((key) => enough(points((row) => score(row, key))));
+  if (!enough(cost) && !fidelity) return null;
+  const label = fidelity && byKey.get(fidelity).label;
   return h(
     "section",
     { class: "card" },
-    h("h2", null, "Utility against cost and fidelity"),
-    h("div", { class: "two" },
-    points("minutes").length > 1 && scatter("Accuracy against minutes", points("minutes"), { xLabel: "minutes per run", yLabel: "Acc %", log: true }),
-    fidelity && scatter(`Accuracy against ${byKey.get(fidelity).label}`, points(fidelity), { xLabel: `${byKey.get(fidelity).label} (lower is better)`, yLabel: "Acc %" })),
+    h("h2", null, `Utility against cost and fidelity, ${where}`),
+    h(
+      "div",
+      { class: "two" },
+      enough(cost) && scatter(`Accuracy against ${long ? "hours" : "minutes"} of one run`, cost, { xLabel: `${long ? "hours" : "minutes"} per run, log scale`, yLabel: "Acc %", log: true, perHardware: true }),
+      fidelity && scatter(`Accuracy against ${label}`, points((row) => score(row, fidelity)), { xLabel: `${label}, lower is better`, yLabel: "Acc %" }),
+    ),
+  );
+}
+
+// Row i, column j: in how many of their common cells i is surely better than j.
+function wins(board, track) {
+  const found = board.wins?.[track];
+  if (!found || track === board.published_track) return null;
+  const title = h("h2", null, "Who surely beats whom");
+  if (!found.methods.length) return h("section", { class: "card" }, title, h("p", { class: "note" }, "A win matrix appears once three methods are ranked in the same three cells (dataset and ε)."));
+  const names = found.methods.map((one) => labelIn(board, track, one));
+  const cell = (i, j) => {
+    if (i === j) return h("td", { class: "own" }, "–");
+    const [won, common] = [found.wins[i][j], found.common[i][j]];
+    const words = common ? `${names[i]} is surely better than ${names[j]} in ${won} of ${common} common cells.` : `${names[i]} and ${names[j]} have no cell in common.`;
+    return h("td", { class: common ? null : "own", "data-hint": words, style: { "--share": `${common ? Math.round((45 * won) / common) : 0}%` } }, common ? `${won}/${common}` : h("span", { class: "hidden" }, "no common cell"));
+  };
+  return h(
+    "section",
+    { class: "card" },
+    title,
+    h("p", { class: "note" }, "Each entry counts the cells (dataset and ε) in which the row's rank interval lies before the column's, of the cells in which both are ranked. Both entries of a pair can be 0: ranks that overlap settle nothing.", found.left_out > 0 && ` The ${found.left_out} methods with fewer wins are left out.`),
+    h(
+      "div",
+      { class: "scroll", tabindex: "0", role: "region", "aria-label": "Win matrix" },
+      h(
+        "table",
+        { class: "matrix" },
+        h("caption", { class: "hidden" }, "Cells in which the row's method is surely better than the column's"),
+        h("thead", null, h("tr", null, h("th", { scope: "col" }, h("span", { class: "hidden" }, "Method")), names.map((name, j) => h("th", { scope: "col", "data-hint": name }, j + 1, h("span", { class: "hidden" }, ` ${name}`))))),
+        h("tbody", null, names.map((name, i) => h("tr", null, h("th", { scope: "row" }, `${i + 1} `, link(format("method", found.methods[i].method), name)), names.map((_, j) => cell(i, j))))),
+      ),
+    ),
   );
 }
 
@@ -68,7 +112,8 @@ export function overviewPage(board, context) {
   const all = board.inTrack(state.track).filter((row) => row.dataset === state.dataset && row.level !== 0);
   const cell = all.filter((row) => String(row.epsilon) === state.eps);
   const { lines, left } = linesOf(all, published);
-  const top = cell.filter((row) => published || row.kind !== "paper").slice(0, SHOWN);
+  const runs = cell.filter((row) => row.kind === (published ? "paper" : "run"));
+  const top = [...runs.slice(0, SHOWN), ...cell.filter((row) => row.kind === "reference")];
   const tableLink = format("table", "", { track: state.track, dataset: state.dataset, eps: state.eps });
   return h(
     "section",
@@ -96,13 +141,14 @@ export function overviewPage(board, context) {
           ? simpleTable(
               "Standing",
               ["Method", "Rank", "Acc %, Noisy SenV"],
-              top.map((row) => [link(format("method", row.method), row.label), standing(row), byKey.get(HEADLINE).text(row) || (score(row, CEILING) !== null ? `${number(score(row, CEILING))} (protocol unstated)` : "")]),
+              top.map((row) => [link(format("method", row.method), row.label), standingWords(row), byKey.get(HEADLINE).text(row) || (score(row, CEILING) !== null ? `${number(score(row, CEILING))} (protocol unstated)` : "")]),
             )
           : h("p", { class: "nothing" }, "No reviewed result here yet."),
         h("p", null, link(tableLink, "All columns, filters and export →")),
       ),
     ),
+    pareto(cell, `${board.title("datasets", state.dataset)}, ε = ${state.eps}`),
     overall(board, state.track),
-    pareto(cell),
+    wins(board, state.track),
   );
 }

@@ -1,29 +1,19 @@
 // One record in human words: guarantee, scores, samples, ledger, command, and what differs from another record.
 
-import { fetchJson, gridUrl, number, recordUrl } from "./data.js";
+import { byKey } from "./columns.js";
+import { badges, fetchJson, number, recordUrl } from "./data.js";
+import { diffPanel, leaves, shown } from "./diff_panel.js";
 import { copyButton, facts, h, link, simpleTable } from "./dom.js";
+import { reviewPanel } from "./review_panel.js";
+import { sampleGrid } from "./samples.js";
 import { format } from "./state.js";
 
 const seconds = (value) => (value >= 90 ? `${(value / 60).toFixed(1)} min` : `${Number(value).toFixed(1)} s`);
 const gib = (bytes) => (bytes === null || bytes === undefined ? null : `${(bytes / 2 ** 30).toFixed(2)} GiB`);
 
-export function leaves(value, path = "") {
-  if (value === null || typeof value !== "object") return [[path, value]];
-  const entries = Object.entries(value);
-  if (!entries.length) return [[path, Array.isArray(value) ? "[]" : "{}"]];
-  return entries.flatMap(([key, item]) => leaves(item, path ? `${path}.${key}` : key));
-}
-
-export function difference(a, b) {
-  const [left, right] = [new Map(leaves(a)), new Map(leaves(b))];
-  return [...new Set([...left.keys(), ...right.keys()])].filter((path) => left.get(path) !== right.get(path)).map((path) => [path, left.get(path), right.get(path)]);
-}
-
-const shown = (value) => (value === undefined ? "absent" : value === null ? "none" : String(value));
-
 function scoreTable(scores) {
   const rows = scores.map((score) => [
-    score.protocol ? `${score.metric}, ${score.protocol}` : score.metric,
+    byKey.get(score.protocol ? `${score.metric}[${score.protocol}]` : score.metric)?.label || [score.metric, score.protocol].filter(Boolean).join(", "),
     score.classifier || (score.protocol ? "mean" : ""),
     score.value === null ? `undefined: ${score.reason}` : `${number(score.value, Math.abs(score.value) < 1 ? 4 : 2)}${score.stderr ? ` ± ${number(score.stderr, 2)}` : ""}`,
     score.private_selection ? "" : "not DP",
@@ -32,37 +22,29 @@ function scoreTable(scores) {
   return simpleTable("Scores", ["Metric", "Classifier", "Value", "Selection", "Evaluator"], rows);
 }
 
+const KINDS = { "sampled-gaussian": "sampled Gaussian", "pure-dp": "pure ε-DP", "non-private": "not private" };
+const NORMS = { l2: "L2", l1: "L1", linf: "L∞" };
+
+// The event of an access: its kind first, then its numbers.
+function eventWords({ kind, ...numbers }) {
+  const rest = leaves(numbers).filter(([key]) => key).map(([key, value]) => `${key.replaceAll("_", " ")} ${shown(value)}`).join(", ");
+  return [Object.hasOwn(KINDS, kind) ? KINDS[kind] : kind, rest].filter(Boolean).join(": ");
+}
+
 function eventTable(events) {
-  const rows = events.map((event) => [event.label, event.side, leaves(event.event).map(([key, value]) => `${key} ${shown(value)}`).join(", "), event.sensitivity === null ? "" : `${event.sensitivity} (${event.norm})`, event.sampling, event.assurance, shown(event.steps_executed), event.notes]);
+  const rows = events.map((event) => [event.label, event.side, eventWords(event.event), event.sensitivity === null ? "" : `${event.sensitivity}${event.norm ? ` (${Object.hasOwn(NORMS, event.norm) ? NORMS[event.norm] : event.norm})` : ""}`, event.sampling, event.assurance, shown(event.steps_executed), event.notes]);
   return simpleTable("Accesses to private images", ["Access", "Side", "Event", "Sensitivity", "Sampling", "Assurance", "Steps", "Notes"], rows);
 }
 
-// What the reviewer found; the recomputed scores stand above.
-function reviewFacts({ scores, checks, differences, ...rest }) {
-  const state = (holds) => (holds === true ? "holds" : holds === false ? "fails" : "undecided");
-  const parts = [facts(leaves(rest).map(([path, value]) => [path.replaceAll("_", " "), shown(value)]))];
-  if (checks?.length) parts.push(simpleTable("Checks", ["Check", "", "Detail"], checks.map((one) => [one.name, state(one.holds), one.detail])));
-  const apart = (differences || []).filter((one) => !one.agrees);
-  if (apart.length) parts.push(simpleTable("Scores that differ", ["Metric", "Protocol", "Submitted", "Recomputed"], apart.map((one) => [one.metric, one.protocol || "", shown(one.submitted), shown(one.recomputed)])));
-  return parts;
-}
-
-function diffPanel(board, page, other, go) {
-  const result = h("div", { "aria-live": "polite" });
-  const same = board.records.filter((one) => one.dataset === page.record.task.spec.dataset && !page.record.id.startsWith(one.id));
-  const select = h("select", { on: { change: () => compare(select.value) } }, h("option", { value: "" }, "choose a record"), same.map((one) => h("option", { value: one.id, selected: one.id === other }, `${one.method}, ε = ${one.epsilon}, seed ${one.seed} (${one.id.slice(0, 8)})`)));
-  async function compare(id) {
-    go(id);
-    if (!id) return result.replaceChildren();
-    try {
-      const rows = difference(page.record, (await fetchJson(recordUrl(id))).record);
-      result.replaceChildren(simpleTable("Differences", ["Field", "This record", "The other"], rows.map(([path, a, b]) => [path, shown(a), shown(b)])));
-    } catch (error) {
-      result.replaceChildren(h("p", { class: "problem", role: "alert" }, error.message));
-    }
-  }
-  if (other) compare(other);
-  return h("section", { class: "card" }, h("h2", null, "Compare with another record"), h("label", { class: "choice" }, h("span", null, "Other record, same dataset"), select), result);
+// How far to trust it, as words on a line: level, assurance, public data, tuning, relation, accountant.
+function marks(board, { record, level }) {
+  const { privacy, task, method } = record;
+  const relation = ["add-or-remove-one", "add or remove one"];
+  const found = badges({ kind: "run", assurance: privacy.assurance, public: task.spec.public, tuned: method.tuned, relation: privacy.relation, accountant: privacy.accountant, float_safe: privacy.float_safe });
+  if (task.spec.public === "none") found.splice(1, 0, ["no public data", "Pretrained on nothing public."]);
+  if (privacy.relation === relation[0]) found.push([relation[1], "Neighbouring datasets differ by one image, added or removed."]);
+  const trust = [`trust ${level}: ${board.levels[level]}`, "What the board's maintainers have checked; see How to read."];
+  return h("ul", { class: "badges", "aria-label": "Badges" }, [trust, ...found].map(([name, hint]) => h("li", { class: `badge ${["tuned", "declared", "not private"].includes(name) || (name === trust[0] && level === 0) ? "warn" : ""}`, "data-hint": hint, tabindex: "0" }, name)));
 }
 
 function render(board, page, state, go) {
@@ -75,12 +57,13 @@ function render(board, page, state, go) {
     summary?.invalidated && h("p", { class: "problem", role: "alert" }, `Invalidated: ${summary.invalidated}. It takes part in nothing.`),
     page.refused && !summary?.invalidated && h("p", { class: "problem", role: "alert" }, "Refused in review; the reasons are below. It takes part in nothing."),
     successor && h("p", { class: "problem" }, "Superseded by ", link(format("record", successor.id), successor.id), "."),
-    h("p", { class: "lead" }, `${record.method.title} on ${board.title("datasets", spec.dataset)} at ε = ${spec.epsilon}, seed ${spec.seed}, track ${spec.track}. Trust level ${page.level}: ${board.levels[page.level]}.`),
-    h("section", { class: "card" }, h("h2", null, "Privacy statement"), h("p", { class: "statement" }, record.privacy.statement)),
+    h("p", { class: "lead" }, `${record.method.title} on ${board.title("datasets", spec.dataset)} at ε = ${spec.epsilon}, seed ${spec.seed}, track ${board.title("tracks", spec.track)}.`),
+    marks(board, page),
+    h("section", { class: "card" }, h("h2", null, "Privacy statement"), h("p", { class: "statement" }, (page.level && review?.statement) || record.privacy.statement), h("p", { class: "note" }, page.level && review?.statement ? "Written anew from the ledger by the reviewer." : "As submitted.")),
     h(
       "div",
       { class: "two" },
-      h("section", { class: "card" }, h("h2", null, "Samples"), page.grid ? h("figure", null, h("img", { src: gridUrl(record.id.slice(0, 16)), alt: `Sample grid of ${record.method.title} on ${spec.dataset}, sorted by class`, class: "grid", width: 400, height: 400 }), h("figcaption", null, `${record.synthetic.count.toLocaleString("en")} synthetic images in ${classes} classes; the grid shows some of each.`)) : h("p", { class: "nothing" }, "No grid was stored.")),
+      h("section", { class: "card" }, h("h2", null, "Samples"), page.grid ? h("figure", null, sampleGrid(record.id.slice(0, 16), `${record.method.title} on ${spec.dataset}`, record.task.shape, page.level ? record.task.classes : null), h("figcaption", null, `${record.synthetic.count.toLocaleString("en")} ${record.privacy.assurance === "non-private" ? "real" : "synthetic"} images in ${classes} classes; the grid shows ten of each${classes > 10 ? " of the first ten" : ""}, one class per row.`)) : h("p", { class: "nothing" }, "No grid was stored.")),
       h(
         "section",
         { class: "card" },
@@ -91,9 +74,9 @@ function render(board, page, state, go) {
           ["ε spent, δ", record.privacy.spent_epsilon === null ? "not private" : `${number(record.privacy.spent_epsilon, 4)}, ${record.privacy.delta.toExponential(3)}`],
           ["Second accountant", record.privacy.second_opinion === null ? null : `${number(record.privacy.second_opinion, 4)} by ${record.privacy.second_accountant}`],
           ["Public data", spec.public],
-          ["Attempts", record.privacy.attempts],
+          ["Attempts", page.level ? `${review.attempts} counted in review` : `${record.privacy.attempts}, as submitted`],
           ["Tuning", record.privacy.tuning],
-          ["Created", record.created],
+          ["Created", record.created.replace("T", " ")],
           ["Hardware", `${record.cost.hardware} (${record.cost.device})`],
           ["Time", Object.entries(record.cost.seconds).map(([stage, value]) => `${stage} ${seconds(value)}`).join("; ")],
           ["Total", seconds(record.cost.total_seconds)],
@@ -112,9 +95,9 @@ function render(board, page, state, go) {
       h("details", null, h("summary", null, "As submitted, not a result"), scoreTable(record.scores)),
     ),
     h("section", { class: "card" }, h("h2", null, "Accesses to private images"), eventTable(record.privacy.events), h("details", null, h("summary", null, `Ledger, ${page.ledger.length} lines`), h("pre", null, page.ledger.join("\n")))),
+    review && reviewPanel(review, page.level, board.levels),
     diffPanel(board, page, state.against, go),
-    review && h("section", { class: "card" }, h("h2", null, "Review"), reviewFacts(review)),
-    h("details", { class: "panel" }, h("summary", null, "Everything in the record"), simpleTable("Record", ["Field", "Value"], leaves(record).map(([path, value]) => [path, shown(value)]))),
+    h("details", { class: "panel" }, h("summary", null, "Everything in the record, as submitted"), simpleTable("Record", ["Field", "Value"], leaves(record).map(([path, value]) => [path, shown(value)]))),
   ];
 }
 

@@ -110,7 +110,7 @@ export function tablePage(board, context) {
   const intro = board.card("tracks", state.track)?.published ? "Numbers of the paper, as printed." : board.card("tracks", state.track)?.summary;
 
   apply({});
-  return h("section", null, h("h1", null, "Results"), h("p", { class: "lead" }, intro), where, filters, chooser, h("div", { class: "bar between" }, count, actions), table.element, table.nothing, paperNote);
+  return h("section", null, h("h1", null, "Results"), h("p", { class: "lead" }, intro), where, h("div", { class: "panels" }, filters, chooser), h("div", { class: "bar between" }, count, actions), table.element, table.nothing, paperNote);
 }
 
 // What search and filters choose from; columns are chosen by it, so that filtering does not move them.

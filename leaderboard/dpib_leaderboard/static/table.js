@@ -106,7 +106,7 @@ export class Table {
     const cells = this.columns.map((column, j) => {
       const content = cellContent(row, column, this.board);
       const empty = content === "" || content === null || (Array.isArray(content) && !content.length);
-      const hint = empty ? emptyReason(row, column, this.board) : column.key === "rank" ? standingHint(row, this.board) : column.key === "label" ? [row.label, row.note].filter(Boolean).join(". ") : null;
+      const hint = empty ? emptyReason(row, column, this.board) : column.key === "rank" ? standingHint(row, this.board) : column.key === "badges" ? badges(row).map(([name, text]) => `${name}: ${text}`).join(" ") : column.key === "label" ? [row.label, row.note].filter(Boolean).join(". ") : null;
       const cell = h(
         column.key === "label" ? "th" : "td",
         { role: column.key === "label" ? "rowheader" : "gridcell", scope: column.key === "label" ? "row" : null, class: this.classes(column), tabindex: index === this.at[0] && j === this.at[1] ? "0" : "-1", "data-hint": hint, "data-at": `${index},${j}` },

@@ -3,75 +3,19 @@
 from __future__ import annotations
 
 import csv
-import functools
 import io
 import json
-import shutil
 import threading
 from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import CELL, MARKS, PATIENCE, open_page
 from store_maker import PAYLOAD, board_of, sample_records, write_store
 
-from dpib_leaderboard.export import export_site
-
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
-    pytest.mark.xdist_group("browser"),
-]
-CELL = "#/table?track=lite-v1&dataset=mnist&eps=1"
-PATIENCE = 60_000
-
-
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *parts: object) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    board = board_of(write_store(tmp_path_factory.mktemp("store"), sample_records()))
-    site = tmp_path_factory.mktemp("site")
-    export_site(board, site)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(site)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(chromium: Any, address: str) -> Iterator[Any]:
-    context = chromium.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE)
-    page.problems = []
-    page.on("pageerror", lambda error: page.problems.append(str(error)))
-    page.on("console", lambda message: page.problems.append(message.text) if message.type == "error" else None)
-    page.on("request", lambda r: None if r.url.startswith((address, "blob:")) else page.problems.append(r.url))
-    yield page
-    assert page.problems == []
-    context.close()
-
-
-def _open(page: Any, address: str, view: str) -> None:
-    page.goto("about:blank")
-    page.goto(address + view)
-    page.locator("main h1").wait_for()
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytestmark = MARKS
 
 
 def _methods(page: Any) -> list[str]:
@@ -85,21 +29,21 @@ def _export(page: Any, kind: str) -> str:
 
 
 def test_the_landing_page_explains_itself_and_draws_curves(page: Any, address: str) -> None:
-    _open(page, address, "")
+    open_page(page, address, "")
     assert "private synthetic images" in page.locator("h1").inner_text()
     assert page.locator("svg.plot .series").count() >= 3
     assert "Alpha" in page.locator("main").inner_text()
 
 
 def test_the_table_shows_ranks_references_and_the_papers_rows(page: Any, address: str) -> None:
-    _open(page, address, CELL)
+    open_page(page, address, CELL)
     ranks = page.locator("tbody tr:not(.space) td:first-child").all_inner_texts()
     assert ranks[:6] == ["1–2", "1–2", "3", "4", "ref.", "ref."] and "paper" in ranks
     assert "best of three classifiers" in page.locator(".viewport ~ .note").inner_text()
 
 
 def test_sorting_moves_rows_and_not_ranks(page: Any, address: str) -> None:
-    _open(page, address, CELL)
+    open_page(page, address, CELL)
     page.locator("th[data-column='accuracy[synv]'] button").click()
     assert _methods(page)[0] == "Real images (not private)"
     page.locator("th[data-column='accuracy[synv]'] button").click()
@@ -110,7 +54,7 @@ def test_sorting_moves_rows_and_not_ranks(page: Any, address: str) -> None:
 
 
 def test_search_and_filters_keep_ranks_and_references(page: Any, address: str) -> None:
-    _open(page, address, CELL)
+    open_page(page, address, CELL)
     page.get_by_role("searchbox").fill("beta")
     methods = _methods(page)
     assert "Beta + omniglot-28" in methods and "Alpha" not in methods
@@ -124,15 +68,15 @@ def test_search_and_filters_keep_ranks_and_references(page: Any, address: str) -
 
 
 def test_self_reported_rows_come_only_when_asked_for_and_show_no_score(page: Any, address: str) -> None:
-    _open(page, address, CELL)
+    open_page(page, address, CELL)
     assert "Boaster" not in _methods(page) and "1 self-reported" not in _methods(page)
-    _open(page, address, f"{CELL}&level=0")
+    open_page(page, address, f"{CELL}&level=0")
     assert "Boaster" in _methods(page)
     assert "99" not in page.locator("tbody tr", has_text="Boaster").inner_text()
 
 
 def test_a_deep_link_restores_the_whole_view(page: Any, address: str) -> None:
-    _open(page, address, CELL)
+    open_page(page, address, CELL)
     page.get_by_role("searchbox").fill("a")
     page.get_by_text("Columns", exact=True).click()
     page.get_by_label("Hardware").check()
@@ -146,7 +90,7 @@ def test_a_deep_link_restores_the_whole_view(page: Any, address: str) -> None:
 
 
 def test_an_export_is_exactly_the_view(page: Any, address: str) -> None:
-    _open(page, address, f"{CELL}&sort=fd-effnet:asc&cols=accuracy[noisy-senv],fd-effnet,hardware,recall")
+    open_page(page, address, f"{CELL}&sort=fd-effnet:asc&cols=accuracy[noisy-senv],fd-effnet,hardware,recall")
     shown = _methods(page)
     rows = list(csv.DictReader(io.StringIO(_export(page, "CSV"))))
     assert [row["label"].removeprefix("'") for row in rows] == shown
@@ -160,7 +104,7 @@ def test_an_export_is_exactly_the_view(page: Any, address: str) -> None:
 
 
 def test_text_that_looks_like_a_formula_is_quoted_and_numbers_are_not(page: Any, address: str) -> None:
-    _open(page, address, f"{CELL}&cols=hardware")
+    open_page(page, address, f"{CELL}&cols=hardware")
     assert "'=HYPERLINK(1)" in _export(page, "CSV")
     texts = ["=1", "+1", "-2+3", "@SUM", "\tx", "\rx", "\0x", "＝1", "＋1", "－1", "＠x"]
     script = """async (texts) => {
@@ -175,13 +119,13 @@ def test_text_that_looks_like_a_formula_is_quoted_and_numbers_are_not(page: Any,
 
 @pytest.mark.parametrize("view", ["", "#/table?track=lite-v1&dataset=mnist&eps=1", "#/method/attack", "#/method"])
 def test_hostile_text_appears_literally(page: Any, address: str, view: str) -> None:
-    _open(page, address, view)
+    open_page(page, address, view)
     assert PAYLOAD in page.locator("main").inner_text()
     assert page.locator("main img").count() == 0 and page.title() != "owned"
 
 
 def test_a_hostile_record_appears_literally_on_its_page(page: Any, address: str) -> None:
-    _open(page, address, "#/method/attack")
+    open_page(page, address, "#/method/attack")
     page.locator("tbody a[href^='#/record/']").first.click()
     page.locator(".statement").wait_for()
     assert page.locator(".statement").inner_text() == PAYLOAD
@@ -192,12 +136,12 @@ def test_a_hostile_record_appears_literally_on_its_page(page: Any, address: str)
 @pytest.mark.parametrize("name", ["constructor", "__proto__", "toString", "%00", "%E0%A4%A", "<b>"])
 def test_strange_names_in_an_address_break_nothing(page: Any, address: str, name: str) -> None:
     for kind in ("method", "dataset", "metric"):
-        _open(page, address, f"#/{kind}/{name}")
+        open_page(page, address, f"#/{kind}/{name}")
         assert page.locator("h1").inner_text() == f"No {kind} of this name"
 
 
 def test_an_empty_cell_says_what_it_means(page: Any, address: str) -> None:
-    _open(page, address, f"{CELL}&cols=recall")
+    open_page(page, address, f"{CELL}&cols=recall")
     cell = page.locator("tbody tr:not(.space) td").nth(1)
     cell.hover()
     assert page.locator("#hint").inner_text() == "Undefined: invented gap"
@@ -206,7 +150,7 @@ def test_an_empty_cell_says_what_it_means(page: Any, address: str) -> None:
 
 
 def test_the_table_is_walked_by_keyboard(page: Any, address: str) -> None:
-    _open(page, address, CELL)
+    open_page(page, address, CELL)
     page.locator("tbody [tabindex='0']").focus()
     for key in ("ArrowDown", "ArrowRight"):
         page.keyboard.press(key)
@@ -217,19 +161,19 @@ def test_the_table_is_walked_by_keyboard(page: Any, address: str) -> None:
 
 
 def test_a_record_page_shows_all_and_differs_from_another(page: Any, address: str) -> None:
-    _open(page, address, "#/method/alpha")
+    open_page(page, address, "#/method/alpha")
     page.locator("tbody a[href^='#/record/']").first.click()
     page.locator(".statement").wait_for()
     text = page.locator("main").inner_text()
     for part in ("Privacy statement", "dpib run alpha --dataset", "Accesses to private images", "Ledger, 1 lines"):
         assert part in text
     page.get_by_label("Other record, same dataset").select_option(index=1)
-    page.get_by_role("region", name="Differences").wait_for()
+    page.get_by_role("region", name="Differences: Task").wait_for()
     assert "against=" in page.evaluate("location.hash")
 
 
 def test_two_methods_stand_side_by_side_with_their_samples(page: Any, address: str) -> None:
-    _open(page, address, "#/compare?track=lite-v1&dataset=mnist&a=run:Alpha&b=run:Beta %2B omniglot-28")
+    open_page(page, address, "#/compare?track=lite-v1&dataset=mnist&a=run:Alpha&b=run:Beta %2B omniglot-28")
     assert "Alpha is better beyond seeds and test set." in page.locator("main").inner_text()
     assert page.locator("img.grid").count() == 4
 
@@ -237,7 +181,7 @@ def test_two_methods_stand_side_by_side_with_their_samples(page: Any, address: s
 def test_light_dark_and_the_switch(page: Any, address: str) -> None:
     colour = "() => getComputedStyle(document.querySelector('dpib-board')).backgroundColor"
     page.emulate_media(color_scheme="dark")
-    _open(page, address, CELL)
+    open_page(page, address, CELL)
     dark = page.evaluate(colour)
     page.emulate_media(color_scheme="light")
     light = page.evaluate(colour)
@@ -246,10 +190,12 @@ def test_light_dark_and_the_switch(page: Any, address: str) -> None:
     assert light != dark == page.evaluate(colour)
 
 
-@pytest.mark.parametrize("view", ["", CELL, "#/compare", "#/read", "#/submit", "#/method/alpha", "#/dataset/mnist"])
+@pytest.mark.parametrize(
+    "view", ["", CELL, f"{CELL}&level=0", "#/compare", "#/read", "#/submit", "#/method/alpha", "#/dataset/mnist"]
+)
 def test_a_narrow_screen_does_not_scroll_sideways(page: Any, address: str, view: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
-    _open(page, address, view)
+    open_page(page, address, view)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
