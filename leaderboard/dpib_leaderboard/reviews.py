@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 
 from dpib.errors import RecordError
 from dpib.files import write_text_atomically
+from dpib.isolation.jail import Protections
 from dpib.records import RunRecord, Score
 from dpib.spec import Digest, Frozen, canonical_json
 from dpib_leaderboard import limits
@@ -54,23 +55,53 @@ class Diversity(Frozen):
     p_value: float
 
 
+class Reproduction(Frozen):
+    """New runs of a submission's code in isolation, with seeds that its author could not know.
+
+    Attributes:
+        method_digest: SHA-256 of the sources that ran; those of the record.
+        seeds: drawn by the reviewer's machine.
+        values: accuracy under Noisy SenV of each run, in percent.
+        spent_epsilon: of each run, from the ledger that was streamed while it ran.
+        submitted: the accuracy recomputed from the submitted images.
+        tolerance: largest distance from the mean that counts as agreement (``dpib.agreement``).
+        agrees: None: the runs differ too much to tell.
+        protections: what was enforced while the code ran.
+    """
+
+    method_digest: Digest
+    seeds: tuple[int, ...] = Field(min_length=3)
+    values: tuple[float, ...]
+    spent_epsilon: tuple[float, ...]
+    submitted: float
+    tolerance: float
+    agrees: bool | None
+    protections: Protections
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is worth trust level 2: it agrees, and the code could not reach network or files."""
+        return self.agrees is True and self.protections.confined
+
+
 class Review(Frozen):
     """The reviewer's document beside a record; append-only: it may be invalidated, never removed.
 
     Attributes:
         accepted: False: refused, and never shown as a result.
-        trust_level: 0 self-reported, 1 recomputed (``privacy.md`` 9).
+        trust_level: 0 self-reported, 1 recomputed, 2 reproduced (``privacy.md`` 9).
         attempts: records of this method on this dataset and ε in the store, this one included, or the number the
             submitter counted if it is larger.
         scores: as recomputed from the images; empty at level 0. The only scores a board shows.
         statement: the privacy statement, written anew from the ledger.
+        reproduction: new runs by the reviewer, where they were asked for.
         invalidated: why it no longer counts, with the date; None while it does.
     """
 
     schema_version: Literal[1] = 1
     record: Digest
     accepted: bool
-    trust_level: int = Field(ge=0, le=1)
+    trust_level: int = Field(ge=0, le=2)
     reviewed: str
     reviewer: str
     attempts: int = Field(ge=1)
@@ -81,6 +112,7 @@ class Review(Frozen):
     diversity: Diversity | None = None
     statement: str = ""
     checks: tuple[Check, ...]
+    reproduction: Reproduction | None = None
     invalidated: str | None = None
 
     @property

@@ -16,7 +16,6 @@ import torch
 
 from dpib import plugins
 from dpib.data.images import LabelledImages, PublicDataset
-from dpib.data.public import fit_to_task
 from dpib.errors import ConfigError, DpibError
 from dpib.job import prepare
 from dpib.privacy.ledger import Budget, PrivacyLedger
@@ -50,6 +49,8 @@ def work(inputs: Path, runs: Path, witness: int) -> None:
         raise ConfigError(f"{spec.method} is a reference without privacy; only private methods run isolated.")
     public = None
     if job.public is not None:
+        from dpib.data.public import fit_to_task  # imports torchvision
+
         loaded = PublicDataset(job.public, load_side(inputs / "public"))
         public = fit_to_task(loaded, job.dataset.task(), conditional=spec.pretrain == "conditional")
     workspace = Workspace(runs, spec)

@@ -35,8 +35,10 @@ def fails(act):
     return False
 status = dict(line.split(":\\t", 1) for line in open("/proc/self/status").read().splitlines() if ":\\t" in line)
 print(json.dumps({
-    "network": fails(lambda: socket.create_connection((ADDRESS, PORT), 1)) and [n for _, n in socket.if_nameindex()] == ["lo"],
-    "files": fails(lambda: open("/usr/x", "w")) and fails(lambda: open(OUTSIDE)) and not fails(lambda: open("x", "w")),
+    "network": fails(lambda: socket.create_connection((ADDRESS, PORT), 1))
+        and [name for _, name in socket.if_nameindex()] == ["lo"],
+    "files": fails(lambda: open("/usr/x", "w")) and fails(lambda: open(OUTSIDE))
+        and not fails(lambda: open("x", "w")),
     "processes": [n for n in os.listdir("/proc") if n.isdigit()] == ["1"],
     "privileges": int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0 and status["NoNewPrivs"] == "1"
         and ctypes.CDLL(None).unshare(0x10000000) != 0,

@@ -19,6 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dpib.isolation import confine
 from dpib.isolation.jail import Jail
@@ -39,7 +40,7 @@ class Limits:
         memory: bytes of address space of each process, and of resident memory of all together.
         seconds: on the clock; each process may use four times that of CPU time (one per core).
         disk: bytes of each file, and of the writable folder in all.
-        processes: processes and threads; counted per account, so not enforced for root outside a jail.
+        processes: processes and threads, in a jail; outside it the kernel would count the whole account's.
         open_files: per process.
         stream: bytes that the child may send through its pipe.
     """
@@ -57,7 +58,6 @@ class Limits:
             "AS": self.memory,
             "CPU": 4 * self.seconds,
             "FSIZE": self.disk,
-            "NPROC": self.processes,
             "NOFILE": self.open_files,
             "CORE": 0,
         }
@@ -83,7 +83,7 @@ class Ended:
     def failure(self) -> str | None:
         """One line on what went wrong; None if nothing did."""
         if self.stopped:
-            return f"stopped: {self.stopped}"
+            return f"was stopped {self.stopped}"
         return f"ended with code {self.code}: {self.complaint}" if self.code else None
 
 
@@ -111,11 +111,12 @@ def run_limited(
         jail: what it sees; None: the whole machine, with the rights of this process.
         stream: option that is added with the number of an open pipe, whose content comes back.
     """
-    order = {"root": None, "to_nobody": False, "limits": limits.for_kernel()}
+    order: dict[str, Any] = {"root": None, "to_nobody": False, "limits": limits.for_kernel()}
     prefix: tuple[str, ...] = ()
     if jail is not None:
         prefix = jail.prefix
-        order |= {"root": jail.order(folder), "to_nobody": jail.privileged}
+        order = {"root": jail.order(folder), "to_nobody": jail.privileged}
+        order["limits"] = limits.for_kernel() | {"NPROC": limits.processes}
     reading, writing = os.pipe()
     arguments = [*prefix, sys.executable, "-I", "-S", confine.__file__, json.dumps(order), *command]
     arguments += [stream, str(writing)] if stream else []
@@ -201,17 +202,17 @@ class _Watch:
     def _excess(self, deadline: float) -> str | None:
         limits = self._limits
         if time.monotonic() > deadline:
-            return f"it ran longer than {limits.seconds} seconds"
+            return f"after {limits.seconds} seconds"
         if len(self.received) > limits.stream:
-            return f"it sent more than {limits.stream} bytes"
+            return f"for it sent more than {limits.stream} bytes"
         if resident_bytes(self._process.pid) > limits.memory:
-            return f"its processes took more than {limits.memory >> 20} MiB of memory"
+            return f"for its processes took more than {limits.memory >> 20} MiB of memory"
         if self._folder is not None:
             size, count = folder_use(self._folder)
             if size > limits.disk or count > _MOST_FILES:
-                return f"it wrote {size >> 20} MiB in {count} files; {limits.disk >> 20} MiB are allowed"
+                return f"for it wrote {size >> 20} MiB in {count} files; {limits.disk >> 20} MiB are allowed"
             if self._free - shutil.disk_usage(self._folder).free > 2 * limits.disk:  # deleted files that are still open
-                return f"the disk lost more than {2 * limits.disk >> 20} MiB while it ran"
+                return f"for the disk lost more than {2 * limits.disk >> 20} MiB while it ran"
         return None
 
 

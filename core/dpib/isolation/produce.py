@@ -191,9 +191,9 @@ def _environment(inputs: str, method: str) -> dict[str, str]:
         "PYTHONPATH": ":".join(path),
         "PYTHONDONTWRITEBYTECODE": "1",
         "DPIB_PLUGINS": method,
-        "HOME": "/tmp",  # noqa: S108
+        "HOME": "/tmp",
         "HF_HUB_OFFLINE": "1",
-        "HF_HOME": "/tmp/hf",  # noqa: S108
+        "HF_HOME": "/tmp/hf",
     }
 
 
@@ -269,16 +269,18 @@ def _check_ledger(ledger: bytes, spec: RunSpec, track: Track, dataset: DatasetSp
 
 def _strangers(runs: Path, folder: Path) -> Iterator[str]:
     """Yield what does not belong into a run folder: other names, links, devices, hard links."""
-    expected = {folder, *(parent for parent in folder.parents if parent.is_relative_to(runs))}
+    home = folder.relative_to(runs).parts
+    depth = len(home)
     for root, directories, files in os.walk(runs):
         here = Path(root)
         for name in (*directories, *files):
             path = here / name
             kind = path.lstat()
             regular = stat.S_ISDIR(kind.st_mode) or (stat.S_ISREG(kind.st_mode) and kind.st_nlink == 1)
-            inside = path.relative_to(folder).parts[0] in _MAY_LEAVE if path.is_relative_to(folder) else False
-            cached = path.relative_to(runs).parts[:2] in ((".cache",), (".cache", "pretrain"))
-            if not regular or not (path in expected or inside or cached):
+            place = path.relative_to(runs).parts
+            inside = place[:depth] == home and place[depth : depth + 1] and place[depth] in _MAY_LEAVE
+            cached = place[:2] in ((".cache",), (".cache", "pretrain"))
+            if not regular or not (home[: len(place)] == place or inside or cached):
                 yield str(path.relative_to(runs))
 
 
