@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dpib import catalogue
 from dpib.agreement import MIN_REPRODUCTIONS, is_reproduced, reproduction_tolerance
-from dpib.errors import ConfigError, DpibError, IsolationError
+from dpib.errors import ConfigError, DpibError, IsolationError, RunError
 from dpib.isolation.limited import Limits
 from dpib.records import RunRecord, Score
 from dpib.spec import RunSpec
@@ -104,8 +104,10 @@ def _reproduce(
     track, card = catalogue.track(first.track), catalogue.dataset(first.dataset)
     train = load_splits(card, data_dir).train
     public = load_public(catalogue.dataset(first.public_dataset), data_dir).data if first.public_dataset else None
-    values, spent, used, protections = [], [], [], None
-    test_images = 0
+    values: list[float] = []
+    spent: list[float] = []
+    used: list[int] = []
+    protections, test_images = None, 0
     with tempfile.TemporaryDirectory(prefix="dpib-reproduce-") as scratch:
         for number in range(seeds):
             spec = _reseeded(first, {first.seed, *used})
@@ -148,8 +150,6 @@ def _reseeded(spec: RunSpec, used: set[int]) -> RunSpec:
 
 
 def _accuracy(answer: Rescored) -> float:
-    from dpib.errors import RunError
-
     wrong = [check for check in answer.checks if check.holds is False]
     if wrong:
         raise RunError(f"A new run fails the copy test: {wrong[0].name}, {wrong[0].detail}")
