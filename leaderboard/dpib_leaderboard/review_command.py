@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,7 @@ from dpib.cli.output import note
 from dpib.errors import RecordError
 
 if TYPE_CHECKING:
+    from dpib_leaderboard.history import Stored
     from dpib_leaderboard.hub import HubStore
     from dpib_leaderboard.review import Review
     from dpib_leaderboard.validate import Inspection
@@ -69,8 +71,9 @@ def review(
         typer.echo(invalidate_record(folder, invalidate).invalidated)
         build_rows(root)
         return
-    inspection, found = examine(folder, stored_records(root), scores=scores, data_dir=data_dir)
-    found = _reproduced(inspection, found, again, data_dir)
+    known = stored_records(root)
+    inspection, found = examine(folder, known, scores=scores, data_dir=data_dir)
+    found = _reproduced(inspection, found, again, known, data_dir)
     typer.echo(report(inspection, found), nl=False)
     if found is None:
         raise typer.Exit(1)
@@ -91,7 +94,11 @@ class _Again:
 
 
 def _reproduced(
-    inspection: Inspection, found: Review | None, again: _Again | None, data_dir: Path | None
+    inspection: Inspection,
+    found: Review | None,
+    again: _Again | None,
+    known: Sequence[Stored],
+    data_dir: Path | None,
 ) -> Review | None:
     """Return the review with new runs, where they were asked for and the submission was accepted so far."""
     if again is None or found is None or not found.accepted or inspection.record is None:
@@ -101,6 +108,7 @@ def _reproduced(
     return reproduced(
         found,
         inspection.record,
+        known=known,
         code=again.code,
         seeds=again.seeds,
         data_dir=data_dir,
@@ -134,7 +142,7 @@ def _review_pull_request(
             raise typer.Exit(1) from error
         known = hub.snapshot().records()
         inspection, found = examine(folder, known, place=place, author=author, scores=scores, data_dir=data_dir)
-        found = _reproduced(inspection, found, again, data_dir)
+        found = _reproduced(inspection, found, again, known, data_dir)
         text = report(inspection, found)
         typer.echo(text, nl=False)
         accepted = found is not None and found.accepted

@@ -11,12 +11,11 @@ import contextlib
 import json
 import os
 import selectors
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ PASSED_ON = ("PATH", "LANG", "LC_ALL", "OMP_NUM_THREADS")
 
 _TICK_SECONDS = 0.2
 _COMPLAINT_BYTES = 1 << 16
-_MOST_FILES = 20_000
+_MOST_FILES = 5_000
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,6 @@ class _Watch:
 
     def __init__(self, process: subprocess.Popen[bytes], limits: Limits, folder: Path | None) -> None:
         self._process, self._limits, self._folder = process, limits, folder
-        self._free = shutil.disk_usage(folder).free if folder else 0
         self.received = bytearray()
         self._stderr = bytearray()
 
@@ -205,19 +203,19 @@ class _Watch:
             return f"after {limits.seconds} seconds"
         if len(self.received) > limits.stream:
             return f"for it sent more than {limits.stream} bytes"
-        if resident_bytes(self._process.pid) > limits.memory:
+        family = family_of(self._process.pid)
+        if resident_bytes(family) > limits.memory:
             return f"for its processes took more than {limits.memory >> 20} MiB of memory"
         if self._folder is not None:
             size, count = folder_use(self._folder)
+            size += deleted_bytes(family, self._folder)
             if size > limits.disk or count > _MOST_FILES:
                 return f"for it wrote {size >> 20} MiB in {count} files; {limits.disk >> 20} MiB are allowed"
-            if self._free - shutil.disk_usage(self._folder).free > 2 * limits.disk:  # deleted files that are still open
-                return f"for the disk lost more than {2 * limits.disk >> 20} MiB while it ran"
         return None
 
 
-def resident_bytes(ancestor: int) -> int:
-    """Return the resident memory of a process and all its descendants; shared pages count each time."""
+def family_of(ancestor: int) -> set[int]:
+    """Return a process and all its descendants."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -228,11 +226,29 @@ def resident_bytes(ancestor: int) -> int:
         more = {child for child, parent in parents.items() if parent in family} - family
         family |= more
         grown = bool(more)
+    return family
+
+
+def resident_bytes(family: Iterable[int]) -> int:
+    """Return the resident memory of processes; pages that they share count each time."""
     pages = 0
     for one in family:
         with contextlib.suppress(OSError, IndexError, ValueError):
             pages += int(Path(f"/proc/{one}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def deleted_bytes(family: Iterable[int], folder: Path) -> int:
+    """Return what deleted files that are still open take on the folder's disk."""
+    device, found = folder.stat().st_dev, {}
+    for one in family:
+        with contextlib.suppress(OSError):
+            for name in os.listdir(f"/proc/{one}/fd"):  # noqa: PTH208
+                with contextlib.suppress(OSError):
+                    file = Path(f"/proc/{one}/fd/{name}").stat()
+                    if file.st_nlink == 0 and file.st_dev == device:
+                        found[file.st_ino] = file.st_blocks * 512
+    return sum(found.values())
 
 
 def folder_use(folder: Path) -> tuple[int, int]:
