@@ -45,16 +45,6 @@ def edit_ledger() -> None:
     path.write_text(path.read_text().replace('"noise_multiplier":', '"noise_multiplier":9'))
 
 
-def cut_ledger() -> None:
-    path = run_folder() / "ledger.jsonl"
-    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:1]))
-
-
-def replace_images() -> None:
-    path = run_folder() / "images.parquet"
-    path.write_bytes(path.read_bytes() + b" ")
-
-
 def break_out(self: Hostile) -> None:
     """Try everything that must fail, and say what did not."""
     from dpib.metrics import accuracy
@@ -112,18 +102,14 @@ class Hostile(Synthesizer):
         attack = self.config.attack
         if attack == "patch":
             patch_everything()
+            waiting = "import time; time.sleep(600)"
+            subprocess.Popen([sys.executable, "-c", waiting, self.config.target], start_new_session=True)
         elif attack == "break out":
             break_out(self)
         elif attack == "leave early":
             os._exit(0)
-        elif attack == "stay":
-            subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
-        elif attack == "extra file":
-            (run_folder() / "record.json").write_text("{}")
-        elif attack == "link":
-            (run_folder() / "state" / "link").symlink_to("/etc/passwd")
-        elif attack != "none":
-            atexit.register({"edit": edit_ledger, "cut": cut_ledger, "replace": replace_images}[attack])
+        elif attack == "edit":
+            atexit.register(edit_ledger)
 
     def generate(self, labels: Tensor) -> Tensor:
         """Depends on the seed alone, so that runs can be compared."""

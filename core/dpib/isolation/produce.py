@@ -130,7 +130,7 @@ def produce_isolated(
         )
         if ended.failure:
             raise RunError(f"{spec.method} in isolation {ended.failure}")
-        return _take_over(Workspace(runs, spec), ended.stream, track, dataset, images_to, images_bytes, protections)
+        return take_over(Workspace(runs, spec), ended.stream, track, dataset, images_to, images_bytes, protections)
 
 
 def code_digests(method: str, code: Path | None) -> set[str]:
@@ -197,7 +197,7 @@ def _environment(inputs: str, method: str) -> dict[str, str]:
     }
 
 
-def _take_over(
+def take_over(
     workspace: Workspace,
     stream: bytes,
     track: Track,
@@ -207,9 +207,9 @@ def _take_over(
     protections: Protections,
 ) -> Produced:
     """Compare what the child left with what it said, and copy the images."""
+    ledger, end = _split_stream(stream)
     for name in _strangers(workspace.runs, workspace.folder):
         raise RunError(f"{workspace.spec.method} left {name!r} in its run folder, which a run does not write.")
-    ledger, end = _split_stream(stream)
     on_disk = read_plain_file(workspace.ledger_path, len(ledger))
     if on_disk != ledger:
         raise PrivacyError(
