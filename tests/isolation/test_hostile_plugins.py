@@ -23,7 +23,7 @@ from dpib.errors import ConfigError, IsolationError, PrivacyError, RunError
 from dpib.isolation import produce
 from dpib.isolation.jail import protections_here, unprotected
 from dpib.isolation.limited import Ended, Limits, run_limited
-from dpib.isolation.produce import Produced, code_digests, produce_isolated
+from dpib.isolation.produce import Produced, code_digest, produce_isolated
 from dpib.job import make_spec
 from dpib.metrics.base import EvalInputs
 from dpib.progress import Reporter
@@ -242,9 +242,31 @@ def test_only_the_pinned_code_runs(splits: Splits, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(produce, "run_limited", lambda *_, **__: pytest.fail("it ran"))
     changed = tmp_path / "hostile.py"
     changed.write_text(CODE.read_text() + "\n# one line more\n")
-    (pinned,) = code_digests("hostile", CODE)
+    pinned = code_digest("hostile", CODE)
     spec = make_spec("hostile", "digits", 10.0, "demo")
     with pytest.raises(ConfigError, match="is not the code of hostile"):
         produce_isolated(
             spec, TRACK, CARD, splits.train, tmp_path / "x", code=changed, digest=pinned, unconfined=not CONFINED
         )
+
+
+def _install(folder: Path, package: str, method: str) -> None:
+    """Lay a package into a folder as ``pip install --target`` does; importing it fails."""
+    (folder / package).mkdir(parents=True)
+    (folder / package / "__init__.py").write_text("raise AssertionError('it was imported')\n")
+    (folder / f"{package}-1.dist-info").mkdir()
+    (folder / f"{package}-1.dist-info" / "METADATA").write_text(f"Name: {package}\nVersion: 1\n")
+    (folder / f"{package}-1.dist-info" / "entry_points.txt").write_text(f"[dpib]\n{method} = {package}\n")
+
+
+def test_the_digest_of_a_folder_is_that_of_the_package_that_offers_the_method(tmp_path: Path) -> None:
+    """Another package with the digest that the record names does not help; nothing is imported."""
+    _install(tmp_path, "mine", "hostile")
+    _install(tmp_path, "decoy", "other")
+    (tmp_path / "decoy" / "more.py").write_text("")
+    assert code_digest("hostile", tmp_path) != code_digest("other", tmp_path)
+    with pytest.raises(ConfigError, match="it holds 0"):
+        code_digest("third", tmp_path)
+    _install(tmp_path, "rival", "hostile")
+    with pytest.raises(ConfigError, match="it holds 2"):
+        code_digest("hostile", tmp_path)

@@ -37,12 +37,12 @@ def work(inputs: Path, runs: Path, witness: int) -> None:
     """Run the method and tell the witness every charge, then how it ended.
 
     Args:
-        inputs: folder with ``spec.json``, ``train/``, perhaps ``public/`` and a plugin's file in ``code/``.
+        inputs: folder with ``spec.json``, ``train/``, perhaps ``public/`` a plugin's file in ``plugin/``.
         runs: root of the run folder.
         witness: number of the pipe to the parent.
     """
     spec = RunSpec.model_validate_json((inputs / "spec.json").read_bytes())
-    for file in sorted((inputs / "code").glob("*.py")):
+    for file in sorted((inputs / "plugin").glob("*.py")):
         plugins.load_file(file)
     job = prepare(spec)
     if not job.method.card.private:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def produce_isolated(
         train: its training side; no other side reaches the child.
         images_to: where ``images.parquet`` goes. It is as hostile as its author: open it with a strict reader.
         code: a plugin's Python file, or a folder that ``pip install --target`` filled. Never imported here.
-        digest: SHA-256 of the sources that must run; see ``code_digests``.
+        digest: SHA-256 of the sources that must run; see ``code_digest``.
         public: the public images as loaded, where the spec names some.
         limits: what the child may use.
         images_bytes: largest file of images that is taken over.
@@ -116,7 +117,7 @@ def produce_isolated(
         for folder in (base, inputs, runs):
             folder.mkdir(mode=0o755)
         _lay_out(inputs, spec, train, public, code)
-        if digest is not None and digest not in code_digests(spec.method, inputs / "code" if code else None):
+        if digest is not None and digest != code_digest(spec.method, _copy_of(inputs, code)):
             raise ConfigError(f"{code or 'The installed package'} is not the code of {spec.method} with this digest.")
         jail = Jail(base, {inputs: _SEEN_AS, **_packages()}) if protections.confined else None
         seen = (_SEEN_AS, "/run-folder") if jail else (str(inputs), str(runs))
@@ -133,19 +134,32 @@ def produce_isolated(
         return take_over(Workspace(runs, spec), ended.stream, track, dataset, images_to, images_bytes, protections)
 
 
-def code_digests(method: str, code: Path | None) -> set[str]:
-    """Return the digests of the sources that a method can come from, without importing any.
+def code_digest(method: str, code: Path | None) -> str:
+    """Return the digest of the sources that a method comes from, without importing any but dpib's own.
 
     Args:
         method: its name.
-        code: a file, or a folder whose files and packages are all candidates; None: a built-in method.
+        code: a plugin's file, or a folder of installed packages; None: a built-in method.
+
+    Raises:
+        ConfigError: if the folder holds no package, or more than one, that offers the method.
     """
     if code is None:
         from dpib.plugins import load_method
 
-        return {load_method(method).source_digest}
-    packages = [code] if code.is_file() else sorted(code.iterdir())
-    return {files_digest(source_files(one)) for one in packages if one.is_dir() or one.suffix == ".py"}
+        return load_method(method).source_digest
+    if code.is_file():
+        return files_digest(source_files(code))
+    offers = [
+        entry.value.partition(":")[0].partition(".")[0]
+        for distribution in distributions(path=[str(code)])
+        for entry in distribution.entry_points
+        if entry.group == "dpib" and entry.name == method
+    ]
+    if len(offers) != 1 or not offers[0].isidentifier():
+        raise ConfigError(f"{code} must hold one package that offers the method {method}, it holds {len(offers)}.")
+    package = code / offers[0]
+    return files_digest(source_files(package if package.is_dir() else package.with_suffix(".py")))
 
 
 def save_side(folder: Path, data: LabelledImages) -> None:
@@ -163,17 +177,25 @@ def _lay_out(
     save_side(inputs / "train", train)
     if public is not None:
         save_side(inputs / "public", public)
-    (inputs / "code").mkdir()
+    copy = _copy_of(inputs, code)
     try:
-        if code is not None and code.is_dir():
-            shutil.copytree(code, inputs / "code", symlinks=True, dirs_exist_ok=True)
-        elif code is not None:
-            shutil.copyfile(code, inputs / "code" / code.name)
+        if code is not None and copy is not None and code.is_dir():
+            shutil.copytree(code, copy, symlinks=True)
+        elif code is not None and copy is not None:
+            copy.parent.mkdir()
+            shutil.copyfile(code, copy)
     except OSError as error:
         raise ConfigError(f"The code {code} cannot be read: {error.strerror}.") from error
     for path in inputs.rglob("*"):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def _copy_of(inputs: Path, code: Path | None) -> Path | None:
+    """Return where the child finds the code: a file is loaded as a plugin, a folder is on the path."""
+    if code is None:
+        return None
+    return inputs / "packages" if code.is_dir() else inputs / "plugin" / code.name
 
 
 def _packages() -> dict[Path, str]:
@@ -185,7 +207,7 @@ def _packages() -> dict[Path, str]:
 
 
 def _environment(inputs: str, method: str) -> dict[str, str]:
-    path = [*dict.fromkeys(str(root.parent) for root in _packages()), f"{inputs}/code"]
+    path = [*dict.fromkeys(str(root.parent) for root in _packages()), f"{inputs}/packages"]
     return {
         **base_environment(),
         "PYTHONPATH": ":".join(path),
