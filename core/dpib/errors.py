@@ -8,6 +8,7 @@
     ├─ PluginError                3  import failure, name clash, hook mismatch
     ├─ DataError                  3  data unavailable, damaged, or not what the card says
     ├─ StorageError               3  disk full, folder not writable, folder in use
+    ├─ IsolationError             3  this machine cannot confine code that is not trusted
     ├─ PrivacyError               1
     │  ├─ BudgetExceeded          1  a charge would pass the budget; nothing was read
     │  ├─ UnaccountedAccess       1  private data asked for outside a mechanism
@@ -66,6 +67,12 @@ class DataError(DpibError):
 
 class StorageError(DpibError):
     """The disk or a folder does not allow what is needed."""
+
+    exit_code = 3
+
+
+class IsolationError(DpibError):
+    """This machine cannot keep code that is not trusted from the network and from files."""
 
     exit_code = 3
 

@@ -9,6 +9,7 @@ import os
 import pkgutil
 import re
 import traceback
+from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -94,15 +95,23 @@ def source_digest(dotted: str) -> str:
     """
     spec = _find_spec(dotted.partition(":")[0].partition(".")[0])
     if spec.submodule_search_locations is None:
-        files = [(Path(spec.origin or "").name, Path(spec.origin or ""))]
-    else:
-        roots = [Path(place) for place in spec.submodule_search_locations]
-        files = sorted(
-            (path.relative_to(root).as_posix(), path)
-            for root in roots
-            for path in root.rglob("*")
-            if path.suffix in _SOURCE_SUFFIXES and path.is_file()
-        )
+        return files_digest(source_files(Path(spec.origin or "")))
+    return files_digest(sorted(pair for root in spec.submodule_search_locations for pair in source_files(Path(root))))
+
+
+def source_files(place: Path) -> list[tuple[str, Path]]:
+    """Return the sources of a package's folder, or of a single file, with their names in it, in their order."""
+    if not place.is_dir():
+        return [(place.name, place)]
+    return sorted(
+        (path.relative_to(place).as_posix(), path)
+        for path in place.rglob("*")
+        if path.suffix in _SOURCE_SUFFIXES and path.is_file()
+    )
+
+
+def files_digest(files: Iterable[tuple[str, Path]]) -> str:
+    """Return the SHA-256 over names and bytes of files, as hex."""
     digest = hashlib.sha256()
     for name, path in files:
         content = path.read_bytes()

@@ -6,36 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import torch
-from torch import nn
-
 from dpib import plugins
-from dpib.context import RunContext
-from dpib.data.imagefile import load_parquet, save_grid, save_parquet
-from dpib.data.images import LabelledImages, PublicDataset
+from dpib.data.imagefile import load_parquet
 from dpib.data.load import load_public, load_splits, locate
 from dpib.data.public import fit_to_task
 from dpib.data.splits import SIDES
-from dpib.errors import RunError
-from dpib.evaluation import evaluate
 from dpib.job import Job, make_spec, prepare
 from dpib.machine import CostClock, choose_device
-from dpib.metrics.base import EvalInputs
-from dpib.metrics.selection import NoisySelector
 from dpib.privacy.ledger import Budget, LedgerFile, PrivacyLedger
-from dpib.privacy.private import PrivateDataset
 from dpib.progress import Observer, Reporter, terminal_reporter
 from dpib.recording import build_record
 from dpib.records import RunRecord, load_record
-from dpib.seeds import Seeds
-from dpib.spec import sha256_text
-from dpib.synthesizer import Synthesizer
+from dpib.stages import produce, score
 from dpib.workspace import DEFAULT_RUNS, Workspace
-
-
-def balanced_labels(n_images: int, n_classes: int) -> torch.Tensor:
-    """Return the labels to generate, int64 (n_images,): every class equally often, the first ones take the rest."""
-    return torch.arange(n_images) % n_classes
 
 
 def _ledgers(job: Job, file: LedgerFile, session: str) -> tuple[PrivacyLedger, PrivacyLedger]:
@@ -46,39 +29,6 @@ def _ledgers(job: Job, file: LedgerFile, session: str) -> tuple[PrivacyLedger, P
         PrivacyLedger(file, "train", train, session, relation),
         PrivacyLedger(file, "validation", validation, session, relation),
     )
-
-
-def _pretrain(
-    job: Job, synthesizer: Synthesizer, public: PublicDataset, workspace: Workspace, context: RunContext
-) -> None:
-    """Pretrain in a folder shared by all runs that would do the same: it depends on nothing private."""
-    plan = job.plan(context.device)
-    key = sha256_text(
-        repr((job.spec.method, plan.config, plan.method_digest, plan.core_digest, public.data.fingerprint))
-    )
-    folder = workspace.cache / "pretrain" / job.spec.method / key[:16]
-    synthesizer.pretrain(public, RunContext(folder, context.device, Seeds(0), context.reporter))
-
-
-def _generate(job: Job, synthesizer: Synthesizer, workspace: Workspace, reporter: Reporter) -> None:
-    """Generate, check and store the synthetic set."""
-    labels = balanced_labels(job.track.n_images, len(job.dataset.classes))
-    with reporter.task("generate"):
-        images = synthesizer.generate(labels).cpu()
-        if images.dtype != torch.uint8 or images.shape != (len(labels), *job.dataset.shape):
-            raise RunError(
-                f"{job.spec.method} generated {images.dtype} {tuple(images.shape)}; expected torch.uint8 "
-                f"{(len(labels), *job.dataset.shape)}."
-            )
-        data = LabelledImages(images, labels)
-        save_grid(workspace.grid_path, data, len(job.dataset.classes))
-        save_parquet(workspace.images_path, data, job.dataset.classes)
-
-
-def count_parameters(synthesizer: Synthesizer) -> int | None:
-    """Return the number of parameters of all modules a method holds as attributes; None if it holds none."""
-    modules = [value for value in vars(synthesizer).values() if isinstance(value, nn.Module)]
-    return sum(p.numel() for module in modules for p in module.parameters()) or None
 
 
 def _execute(
@@ -97,32 +47,12 @@ def _execute(
     noise, session = workspace.noise()
     file = workspace.ledger_file()
     ledgers = _ledgers(job, file, session)
-    context = RunContext(workspace.state, device, Seeds(spec.seed), reporter)
     public = None
     if job.public:
         public = fit_to_task(load_public(job.public, data_dir), task, conditional=spec.pretrain == "conditional")
-
-    synthesizer = job.synthesizer(job.resolved.config, task, context)
-    if not workspace.images_path.exists():
-        if public:
-            _pretrain(job, synthesizer, public, workspace, context)
-        synthesizer.fit(PrivateDataset(splits.train, task, ledgers[0], noise, context))
-        context.once("parameters", lambda: count_parameters(synthesizer))
-        _generate(job, synthesizer, workspace, reporter)
+    parameters = produce(job, workspace, splits.train, public, ledgers[0], noise, device, reporter)
     synthetic = load_parquet(workspace.images_path, task.shape, task.n_classes)
-
-    validation = PrivateDataset(splits.validation, task, ledgers[1], noise, context)
-    inputs = EvalInputs(
-        synthetic=synthetic,
-        splits=splits,
-        task=task,
-        track=job.track,
-        device=device,
-        cache=workspace.cache / "features",
-        reporter=reporter,
-        selector=NoisySelector(validation, spec.epsilon, len(job.track.classifiers)),
-    )
-    scores = evaluate(inputs, (workspace.scores, workspace.store_scores))
+    scores = score(workspace, job.track, job.dataset, splits, synthetic, ledgers[1], noise, device, reporter)
     return build_record(
         workspace=workspace,
         plan=job.plan(device),
@@ -137,7 +67,7 @@ def _execute(
         scores=scores,
         clock=clock,
         device=device,
-        parameters=context.recall("parameters"),
+        parameters=parameters,
     )
 
 

@@ -21,7 +21,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pydantic import ValidationError
 
@@ -182,8 +182,11 @@ class Workspace:
         """Delete the secret that makes the noise."""
         forget_noise(self.folder)
 
-    def ledger_file(self) -> LedgerFile:
+    def ledger_file(self, witness: IO[bytes] | None = None) -> LedgerFile:
         """Open the ledger.
+
+        Args:
+            witness: see ``LedgerFile``.
 
         Raises:
             RunError: if it is lost: what was released already could not be accounted for.
@@ -194,7 +197,7 @@ class Workspace:
                 f"{self.ledger_path} is missing, but this run has released something. Its cost is unknown; "
                 "delete the run folder to start anew."
             )
-        return LedgerFile(self.ledger_path)
+        return LedgerFile(self.ledger_path, witness)
 
     def scores(self, metric: str) -> tuple[Score, ...] | None:
         """Return the stored scores of a metric, or None if it has to be computed."""

@@ -36,6 +36,7 @@ PER_ACCOUNT_PER_DAY = 50
 CHILD_MEMORY = 16 << 30
 """Address space of the process that opens images, in bytes; torch alone reserves several GiB it never touches."""
 CHILD_SECONDS = 3_600
+CHILD_DISK = 8 << 30
 STRUCTURE_SECONDS = 300
 HUB_SECONDS = 20.0
 """Longest silence of the Hub before a request is given up; the client itself tries up to six times."""

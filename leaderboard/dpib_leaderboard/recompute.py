@@ -1,7 +1,7 @@
 """What a review computes in a process of its own: ε, the images, the copy test and the scores.
 
-The process limits its own memory and time before it opens anything, has no token, executes nothing of a submission,
-and answers with one JSON document.
+The process is limited before it opens anything (``dpib.isolation.limited``), has no token, executes nothing of a
+submission, and answers with one JSON document.
 """
 
 from __future__ import annotations
@@ -9,9 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
-import signal
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -21,6 +18,7 @@ from pydantic import ValidationError
 
 from dpib.errors import DpibError, RecordError
 from dpib.files import write_text_atomically
+from dpib.isolation.limited import Limits, base_environment, run_limited
 from dpib.records import RunRecord, Score
 from dpib.spec import Frozen, canonical_json
 from dpib_leaderboard import limits
@@ -32,8 +30,8 @@ if TYPE_CHECKING:
     from dpib.spec import DatasetSpec
 
 MODULE = "dpib_leaderboard.recompute"
-PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "OMP_NUM_THREADS", "PYTHONPATH", "DPIB_DATA", "DPIB_PLUGINS")
-"""Environment variables that the process inherits; no others, so no credential."""
+PASSED_ON = ("HOME", "TMPDIR", "PYTHONPATH", "DPIB_DATA", "DPIB_PLUGINS")
+"""Environment variables that the process inherits beside those of every limited child; so no credential."""
 
 
 class Recomputed(Frozen):
@@ -66,34 +64,24 @@ def recompute(
     """
     with tempfile.TemporaryDirectory(prefix="dpib-review-") as scratch:
         answer = Path(scratch) / "answer.json"
-        command = [sys.executable, "-P", "-m", MODULE, str(folder.resolve()), str(answer), str(memory), str(seconds)]
+        command = [sys.executable, "-P", "-m", MODULE, str(folder.resolve()), str(answer)]
         command += ["--scores"] if scores else []
         command += ["--data-dir", str(data_dir.resolve())] if data_dir else []
-        environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        hub_home = os.environ.get("HF_HOME") or str(Path.home() / ".cache/huggingface")
-        environment |= {"HF_HOME": hub_home, "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"}
-        process = subprocess.Popen(
-            command,
-            env=environment,
-            cwd=scratch,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-        try:
-            _, complaint = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            return _died(f"stopped after {seconds} seconds")
-        if process.returncode != 0 or not answer.exists():
-            last = complaint.decode(errors="replace").strip().splitlines()[-1:]
-            return _died(f"ended with code {process.returncode}: {printable(' '.join(last))}")
+        allowed = Limits(memory=memory, seconds=seconds, disk=limits.CHILD_DISK)
+        ended = run_limited(command, allowed, environment=child_environment(), folder=Path(scratch))
+        if ended.failure or not answer.exists():
+            return _died(printable(ended.failure or "gave no answer"))
         try:
             return Recomputed.from_plain(json.loads(answer.read_text()))
         except (ValidationError, ValueError) as error:
             return _died(f"answered nonsense: {printable(str(error))}")
+
+
+def child_environment() -> dict[str, str]:
+    """Return the environment of a process that opens what others submitted: it may load data, it holds no token."""
+    environment = base_environment() | {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    hub_home = os.environ.get("HF_HOME") or str(Path.home() / ".cache/huggingface")
+    return environment | {"HF_HOME": hub_home, "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"}
 
 
 def _died(reason: str) -> Recomputed:
@@ -241,24 +229,19 @@ def _scores(
 
 
 def main() -> None:
-    """Limit this process, then work: ``python -m dpib_leaderboard.recompute FOLDER ANSWER MEMORY SECONDS``."""
+    """``python -m dpib_leaderboard.recompute FOLDER ANSWER``, in a limited process."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("answer", type=Path)
-    parser.add_argument("memory", type=int)
-    parser.add_argument("seconds", type=int)
     parser.add_argument("--scores", action="store_true")
     parser.add_argument("--data-dir", type=Path)
     options = parser.parse_args()
-    resource.setrlimit(resource.RLIMIT_AS, (options.memory, options.memory))
-    resource.setrlimit(resource.RLIMIT_CPU, (4 * options.seconds, 4 * options.seconds))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         answer = compute(options.folder, options.scores, options.data_dir, options.answer.parent)
     except RecordError as error:
         answer = Recomputed(checks=(Check(name="scores", holds=False, detail=printable(str(error))),))
     except MemoryError:
-        detail = f"opening the submission takes more than {options.memory >> 20} MiB"
+        detail = "opening the submission takes more memory than it may"
         answer = Recomputed(checks=(Check(name="memory", holds=False, detail=detail),))
     write_text_atomically(options.answer, canonical_json(answer.model_dump(mode="json")))
 

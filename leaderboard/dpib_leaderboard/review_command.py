@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +14,10 @@ from dpib.cli.output import note
 from dpib.errors import RecordError
 
 if TYPE_CHECKING:
+    from dpib_leaderboard.entries import Entry
     from dpib_leaderboard.hub import HubStore
     from dpib_leaderboard.review import Review
+    from dpib_leaderboard.validate import Inspection
 
 _PULL_REQUEST = re.compile(r"(?:hf:|https?://[^/]+/datasets/)([\w.-]+/[\w.-]+)(?:#|/discussions/)(\d+)", re.ASCII)
 
@@ -28,16 +32,31 @@ def review(
     invalidate: Annotated[str | None, typer.Option(help="Why a reviewed record no longer counts.")] = None,
     scores: Annotated[bool, typer.Option(help="Recompute the scores; without them the level is 0.")] = True,
     data_dir: Annotated[Path | None, typer.Option(help="Folder of data mirrors; else DPIB_DATA, else the Hub.")] = None,
+    reproduce: Annotated[
+        bool,
+        typer.Option("--reproduce", help="Also run the code again, isolated, with new seeds: trust level 2."),
+    ] = False,
+    code: Annotated[
+        Path | None,
+        typer.Option(help="The plugin's file, or a folder of 'pip install --target'; without it: a built-in method."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="New seeds of a reproduction, at least 3.")] = 5,
+    without_isolation: Annotated[
+        bool,
+        typer.Option("--without-isolation", help="Run code that you trust where it cannot be confined; no level 2."),
+    ] = False,
 ) -> None:
     """Review a submission: the validator, both accountants, the copy test, and the scores from its images.
 
     A folder gets a review.json. The scores in it are those a board shows. Exit code 1 if it is refused.
 
         dpib review store/demo-v1/digits/dp-means/0123456789abcdef
+        dpib review store/demo-v1/digits/mine/0123456789abcdef --reproduce --code mine.py
     """
+    again = _Again(code, seeds, without_isolation) if reproduce else None
     match = _PULL_REQUEST.fullmatch(submission)
     if match:
-        _review_pull_request(match[1], int(match[2]), publish, scores, data_dir)
+        _review_pull_request(match[1], int(match[2]), publish, scores, data_dir, again)
         return
     from dpib_leaderboard.entries import read_entries
     from dpib_leaderboard.review import examine, report
@@ -52,7 +71,9 @@ def review(
         typer.echo(invalidate_record(folder, invalidate).invalidated)
         build_rows(root)
         return
-    inspection, found = examine(folder, read_entries(root), scores=scores, data_dir=data_dir)
+    known = read_entries(root)
+    inspection, found = examine(folder, known, scores=scores, data_dir=data_dir)
+    found = _reproduced(inspection, found, again, known, data_dir)
     typer.echo(report(inspection, found), nl=False)
     if found is None:
         raise typer.Exit(1)
@@ -63,12 +84,47 @@ def review(
     note(f"{build_rows(root)} rows in {root / 'rows.parquet'}")
 
 
+@dataclass(frozen=True)
+class _Again:
+    """How to run the code of a submission again."""
+
+    code: Path | None
+    seeds: int
+    without_isolation: bool
+
+
+def _reproduced(
+    inspection: Inspection,
+    found: Review | None,
+    again: _Again | None,
+    known: Sequence[Entry],
+    data_dir: Path | None,
+) -> Review | None:
+    """Return the review with new runs, where they were asked for and the submission was accepted so far."""
+    if again is None or found is None or not found.accepted or inspection.record is None:
+        return found
+    from dpib_leaderboard.reproduce import reproduced
+
+    return reproduced(
+        found,
+        inspection.record,
+        known=known,
+        code=again.code,
+        seeds=again.seeds,
+        data_dir=data_dir,
+        unconfined=again.without_isolation,
+        note=note,
+    )
+
+
 def _say_reasons(found: Review) -> None:
     for reason in found.reasons:
         note(f"refused: {reason}")
 
 
-def _review_pull_request(repo: str, number: int, publish: bool, scores: bool, data_dir: Path | None) -> None:
+def _review_pull_request(
+    repo: str, number: int, publish: bool, scores: bool, data_dir: Path | None, again: _Again | None
+) -> None:
     from tempfile import TemporaryDirectory
 
     from dpib_leaderboard.entries import read_entries
@@ -87,6 +143,7 @@ def _review_pull_request(repo: str, number: int, publish: bool, scores: bool, da
             raise typer.Exit(1) from error
         known = read_entries(hub.snapshot().folder)
         inspection, found = examine(folder, known, place=place, author=author, scores=scores, data_dir=data_dir)
+        found = _reproduced(inspection, found, again, known, data_dir)
         text = report(inspection, found)
         typer.echo(text, nl=False)
         accepted = found is not None and found.accepted

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 
 from dpib.errors import RecordError
 from dpib.files import write_text_atomically
+from dpib.isolation.jail import Protections
 from dpib.records import Score
 from dpib.spec import Digest, Frozen, canonical_json, describe_validation_error
 from dpib_leaderboard import limits
@@ -53,6 +54,35 @@ class Diversity(Frozen):
     p_value: float
 
 
+class Reproduction(Frozen):
+    """New runs of a submission's code in isolation, with seeds that its author could not know.
+
+    Attributes:
+        method_digest: SHA-256 of the sources that ran; those of the record.
+        seeds: drawn by the reviewer's machine.
+        values: accuracy under Noisy SenV of each run, in percent.
+        spent_epsilon: of each run, from the ledger that was streamed while it ran.
+        submitted: the accuracy recomputed from the submitted images.
+        tolerance: largest distance from the mean that counts as agreement (``dpib.agreement``).
+        agrees: None: the runs differ too much to tell.
+        protections: what was enforced while the code ran.
+    """
+
+    method_digest: Digest
+    seeds: tuple[int, ...] = Field(min_length=3)
+    values: tuple[float, ...]
+    spent_epsilon: tuple[float, ...]
+    submitted: float
+    tolerance: float
+    agrees: bool | None
+    protections: Protections
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is worth trust level 2: it agrees, and the code could not reach network or files."""
+        return self.agrees is True and self.protections.confined
+
+
 class Review(Frozen):
     """The reviewer's document beside a record; append-only: it may be invalidated, never removed.
 
@@ -63,6 +93,7 @@ class Review(Frozen):
             submitter counted if it is larger.
         scores: as recomputed from the images; empty at level 0. The only scores a board shows.
         statement: the privacy statement, written anew from the ledger.
+        reproduction: new runs by the reviewer, where they were asked for.
         invalidated: why it no longer counts, with the date; None while it does.
     """
 
@@ -80,6 +111,7 @@ class Review(Frozen):
     diversity: Diversity | None = None
     statement: str = ""
     checks: tuple[Check, ...]
+    reproduction: Reproduction | None = None
     invalidated: str | None = None
 
     @property

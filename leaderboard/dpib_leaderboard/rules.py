@@ -153,7 +153,7 @@ def check_ledger(record: RunRecord, content: bytes) -> str:
     charges, executed = parse_charges(lines)
     _require(len(charges) <= limits.CHARGES, f"{len(charges)} charges")
     for charge in charges:
-        _check_charge(charge, executed.get(charge.id))
+        check_charge(charge, executed.get(charge.id))
     openings = {line.get("side"): line for line in lines if line.get("type") == "open"}
     expected = {"relation": record.privacy.relation, "delta": record.privacy.delta, "type": "open"}
     for side in ("train", "validation"):
@@ -164,7 +164,12 @@ def check_ledger(record: RunRecord, content: bytes) -> str:
     return f"{len(charges)} accesses, digest {digest[:12]}"
 
 
-def _check_charge(charge: Charge, executed: int | None) -> None:
+def check_charge(charge: Charge, executed: int | None) -> None:
+    """Refuse an access that the accountants could not price in seconds, or that did not happen as charged.
+
+    Raises:
+        RecordError: says which.
+    """
     event = charge.event
     if not isinstance(event, SampledGaussian):
         return

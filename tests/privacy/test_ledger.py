@@ -565,3 +565,12 @@ def test_the_statement_says_what_is_promised_and_what_is_not() -> None:
     assert "as their author declares" in declared and "Rényi" not in declared
     assert "no private image was read" in privacy_statement(CARD, [], 0.0, 0.0, 1e-6)
     assert privacy_statement(CARD, [charged(NonPrivate())], None, None, 1e-6).startswith("NOT PRIVATE")
+
+
+def test_a_witness_gets_every_line_that_is_on_disk(path: Path) -> None:
+    with (path.parent / "witness").open("w+b") as witness:
+        file = LedgerFile(path, witness)
+        file.append({"type": "open"})
+        file.append({"type": "done"})
+        witness.seek(0)
+        assert witness.read() == path.read_bytes()

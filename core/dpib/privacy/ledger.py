@@ -18,7 +18,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -66,10 +66,15 @@ class Charge(Frozen):
 
 
 class LedgerFile:
-    """Reads and appends the lines of one ``ledger.jsonl``. Every appended line is on disk when the call returns."""
+    """Reads and appends the lines of one ``ledger.jsonl``. Every appended line is on disk when the call returns.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Args:
+        path: the file; made by the first append.
+        witness: also gets every appended line, after the disk: a process that watches this one (``dpib.isolation``).
+    """
+
+    def __init__(self, path: Path, witness: IO[bytes] | None = None) -> None:
+        self.path, self._witness = path, witness
         content = path.read_bytes() if path.exists() else b""
         self._size = content.rfind(b"\n") + 1
         self.lines: list[dict[str, Any]] = _parse_lines(content[: self._size], path)
@@ -92,6 +97,9 @@ class LedgerFile:
             folder = os.open(self.path.parent, os.O_RDONLY)
             os.fsync(folder)
             os.close(folder)
+        if self._witness is not None:
+            self._witness.write(text)
+            self._witness.flush()
         self.lines.append(dict(line))
 
     def _drop_torn_tail(self) -> None:
