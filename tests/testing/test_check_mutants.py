@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,13 +12,13 @@ from dpib_controls.correct import ClassMeans, DpSgdTiny, GaussianMean, pixels
 from torch import Tensor
 
 from dpib import catalogue
+from dpib.api import MethodConfig, SampledGaussian, Synthesizer
 from dpib.contribution import InstalledMethod
 from dpib.data.images import LabelledImages
 from dpib.privacy.accountants import calibrate
 from dpib.privacy.ledger import Budget
 from dpib.privacy.noise import NoiseSource
 from dpib.privacy.private import PrivateDataset, clip_rows
-from dpib.api import MethodConfig, SampledGaussian, Synthesizer
 from dpib.spec import Family, MethodCard
 from dpib.synthesizer import Method
 from dpib.testing import check_method
@@ -134,10 +135,10 @@ class OneMoreRelease(GaussianMean):
             bright[0] += int((images == 255).all(dim=(1, 2, 3)).sum()) if images.ndim == 4 else 0
             return pixels(images)
 
-        once = dict(clipping_norm=self.clipping_norm, by_class=True)
-        sums = private.noisy_sum(looking, label="sums", noise_multiplier=50.0, **once)  # type: ignore[arg-type]
+        norm = self.clipping_norm
+        sums = private.noisy_sum(looking, label="sums", noise_multiplier=50.0, clipping_norm=norm, by_class=True)
         if bright[0]:
-            private.noisy_sum(looking, label="more", noise_multiplier=50.0, **once)  # type: ignore[arg-type]
+            private.noisy_sum(looking, label="more", noise_multiplier=50.0, clipping_norm=norm, by_class=True)
         return sums
 
 
@@ -177,7 +178,7 @@ class LessNoise(GaussianMean):
         return super().class_sums(private)
 
 
-@mutant("noise-scale", "fresh-noise")
+@mutant("noise-scale", "fresh-noise", "post-processing", "artefacts", "access")
 class NoiseSwitchedOff(GaussianMean):
     """A switch for debugging that was left on."""
 
@@ -186,7 +187,7 @@ class NoiseSwitchedOff(GaussianMean):
         return super().class_sums(private)
 
 
-@mutant("noise-scale", "fresh-noise")
+@mutant("noise-scale", "fresh-noise", "post-processing", "artefacts", "access")
 class SeededSource(GaussianMean):
     """Replaces the noise source, for reproducibility. Its noise is not seen any more, so nobody can vouch for it."""
 
@@ -239,7 +240,8 @@ class BackDoor(GaussianMean):
     """Enters the harness by a private method."""
 
     def class_sums(self, private: PrivateDataset) -> Tensor:
-        self.peek = next(private._chunks(torch.arange(0, 1)), None)
+        with contextlib.suppress(IndexError):
+            self.peek = next(private._chunks(torch.arange(0, 1)), None)
         return super().class_sums(private)
 
 
@@ -346,7 +348,7 @@ class OwnPoisson(ClassMeans):
             return total
 
 
-@mutant("sensitivity", "post-processing")
+@mutant("sensitivity", "post-processing", "artefacts")
 class BatchStatistics(ClassMeans):
     """Centres every record on the mean of its batch, and keeps that mean."""
 

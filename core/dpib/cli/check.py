@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 def check(
     method: Annotated[str, typer.Argument(help="A method; see dpib plugins.")],
-    profile: Annotated[str, typer.Option(help="quick (seconds), or full (minutes; 200 pairs of neighbours).")] = "quick",
+    profile: Annotated[
+        str, typer.Option(help="quick (seconds), or full (minutes; 200 pairs of neighbours).")
+    ] = "quick",
     plugin: Annotated[Path | None, typer.Option(help="A single Python file that brings the method.")] = None,
     runs: Annotated[Path, typer.Option(help="Folder of runs; their records will carry the verdict.")] = DEFAULT_RUNS,
     json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,

@@ -206,7 +206,7 @@ def captured_output() -> Iterator[io.StringIO]:
     handler.setFormatter(logging.Formatter("%(name)s %(message)s"))
     root, stdout, stderr = logging.getLogger(), sys.stdout, sys.stderr
     root.addHandler(handler)
-    sys.stdout, sys.stderr = _Stream(stdout, kept), _Stream(stderr, kept)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = _Stream(stdout, kept), _Stream(stderr, kept)
     try:
         yield kept
     finally:

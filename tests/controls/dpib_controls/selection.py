@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from dpib.api import PrivateDataset, Synthesizer
 from dpib_controls.correct import ClassMeans, pixels
+
+
+def _nearness(picture: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+    """Return, for every image, 1 minus its mean distance from the picture: in 0..1."""
+    return 1 - (pixels(images) - picture).abs().mean(dim=1)
 
 
 class CleanArgmax(Synthesizer):
@@ -20,7 +26,7 @@ class CleanArgmax(Synthesizer):
         pictures = torch.rand(8, math.prod(self.task.shape), generator=generator).round()
         ballot = private.noisy_argmax(len(pictures), epsilon=self.share, label="picture")
         for picture in pictures:
-            ballot.score(lambda images, _, picture=picture: 1 - (pixels(images) - picture).abs().mean(dim=1))
+            ballot.score(partial(_nearness, picture))
         ballot.winner()
         self.picture = pictures[max(range(len(pictures)), key=ballot._totals.__getitem__)]
 

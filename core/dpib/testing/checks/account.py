@@ -167,6 +167,8 @@ def _other_data(lab: Lab) -> Finding:
     data = [path for path in read if any(place in path for place in places)]
     if data:
         return failed(f"it reads a dataset by itself: {data[0]}")
+    own = f"/{lab.method.method.implementation.partition('.')[0]}/"
+    read = [path for path in read if "site-packages" not in path or own in path]
     if read:
         return undecided(f"it reads {read[0]}; whether private, validation or test data are in it cannot be told")
     return passed("no data file is opened; what the harness hands over is the training side alone")

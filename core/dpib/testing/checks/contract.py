@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from dpib import config
 from dpib.errors import DpibError
+from dpib.spec import RunSpec
 from dpib.synthesizer import MethodConfig
 from dpib.testing.checks.base import Check, Finding, describe, failed, finished, not_applicable, passed, undecided
 from dpib.testing.lab import Lab
@@ -33,9 +34,7 @@ def _settings(lab: Lab) -> Finding:
     return failed("an unknown setting is accepted in silence")
 
 
-def _spec(lab: Lab):  # type: ignore[no-untyped-def]
-    from dpib.spec import RunSpec
-
+def _spec(lab: Lab) -> RunSpec:
     return RunSpec(method=lab.method.card.name, dataset=TASK.dataset, epsilon=1.0, track="demo-v1")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from dpib.privacy.events import PureDp, SampledGaussian
+from dpib.privacy.ledger import Charge
 from dpib.testing.checks.base import Check, Finding, describe, failed, not_applicable, passed, undecided
 from dpib.testing.lab import Lab, Recorder, Trial, course, digest_of
 from dpib.testing.replay import Release, distances
@@ -192,7 +193,7 @@ def _scale(lab: Lab) -> Finding:
     return passed(f"{count} releases, each charged, executed and noised as charged, on empty data too")
 
 
-def _is_charged(charge, release: Release) -> bool:  # type: ignore[no-untyped-def]
+def _is_charged(charge: Charge, release: Release) -> bool:
     if charge.sensitivity is None:
         return False
     if isinstance(charge.event, SampledGaussian):
