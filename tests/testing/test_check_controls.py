@@ -1,4 +1,4 @@
-"""The suite tells right from wrong: three correct methods pass, and on each broken one just the intended checks fail."""
+"""The suite tells right from wrong: three methods pass, and on each broken one just the intended checks fail."""
 
 from __future__ import annotations
 

@@ -151,14 +151,14 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
     if event in _CONTACTS:
         found.contacted.add(f"{event.partition('.')[0]} {args[0] if event != 'socket.connect' else args[1]}")
     elif event == "open" and thread == threading.get_ident() and isinstance(args[0], str | bytes | os.PathLike):
-        path = os.path.realpath(os.fsdecode(args[0]))  # noqa: PTH  a hook must not open anything itself
+        path = str(Path(os.fsdecode(args[0])).resolve())
         if path.startswith((f"{folder}{os.sep}", *_SYSTEM)) or path == str(folder) or "__pycache__" in path:
             return
         if path in sys.path:
             return
         if isinstance(args[2], int) and args[2] & _WRITING:
             found.written.add(path)
-        elif os.path.splitext(path)[1] not in _CODE and not os.path.isdir(path):  # noqa: PTH
+        elif Path(path).suffix not in _CODE and not Path(path).is_dir():
             found.read.add(path)
 
 

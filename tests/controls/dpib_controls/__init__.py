@@ -1,7 +1,7 @@
 """Thirteen small methods whose behaviour is known: three are correct, ten have one real-world bug each.
 
-They prove that ``dpib check`` and ``dpib audit`` can tell the difference. They come with dpib but are registered nowhere:
-no entry point names them, ``dpib plugins`` never lists them, and no run can be made of them by name.
+They prove that ``dpib check`` and ``dpib audit`` can tell the difference. They come with dpib but are registered
+nowhere: no entry point names them, ``dpib plugins`` never lists them, and no run can be made of them by name.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from pathlib import Path
 
 import torch
 
@@ -33,9 +35,10 @@ def _budget(lab: Lab) -> Finding:
     if more.error is not None:
         return failed(f"at ε = {2 * EPSILON:g} the run ended with {describe(more.error)}")
     for ours, theirs in zip(charges, more.charges, strict=False):
-        if isinstance(ours.event, SampledGaussian) and isinstance(theirs.event, SampledGaussian):
-            if theirs.event.noise_multiplier > ours.event.noise_multiplier:
-                return failed(f"'{ours.label}' has less noise at ε = {EPSILON:g} than at {2 * EPSILON:g}")
+        pair = (ours.event, theirs.event)
+        noise = [event.noise_multiplier for event in pair if isinstance(event, SampledGaussian)]
+        if len(noise) == 2 and noise[1] > noise[0]:
+            return failed(f"'{ours.label}' has less noise at ε = {EPSILON:g} than at {2 * EPSILON:g}")
     return passed(f"{found}; not less noise than at {2 * EPSILON:g}")
 
 
@@ -138,7 +141,7 @@ _NEAR = 16
 """Chance that 64 random pixels are all this near: (33/256)^64 < 1e-56."""
 
 
-def _surroundings(lab: Lab, trial: Trial) -> Finding | None:
+def _surroundings(trial: Trial) -> Finding | None:
     around = trial.around
     if around.contacted:
         return failed(f"it reaches outside: {sorted(around.contacted)[0]}")
@@ -149,7 +152,7 @@ def _surroundings(lab: Lab, trial: Trial) -> Finding | None:
 
 def _outside(lab: Lab) -> Finding:
     for trial in (lab.first, lab.repeated, lab.renewed):
-        found = _surroundings(lab, trial)
+        found = _surroundings(trial)
         if found is not None:
             return found
     return passed("no file written outside the run's folder, no address or program contacted")
@@ -159,11 +162,9 @@ _DATA_PLACES = ("sklearn/datasets/data", "huggingface", "datasets")
 
 
 def _other_data(lab: Lab) -> Finding:
-    import os
-
     read = sorted(set().union(*(trial.around.read for trial in (lab.first, lab.repeated, lab.renewed))))
     mirror = os.environ.get("DPIB_DATA")
-    places = (*_DATA_PLACES, os.path.realpath(mirror)) if mirror else _DATA_PLACES  # noqa: PTH
+    places = (*_DATA_PLACES, str(Path(mirror).resolve())) if mirror else _DATA_PLACES
     data = [path for path in read if any(place in path for place in places)]
     if data:
         return failed(f"it reads a dataset by itself: {data[0]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from scipy import stats
@@ -66,7 +67,7 @@ def _independent(lab: Lab) -> Finding:
         if chance < CHANCE:
             return failed(f"{len(values)} coordinates are not {kind} noise of the charged scale (p = {chance:.1g})")
         found.append(f"{len(values)} coordinates are {kind} noise of the charged scale (p = {chance:.2g})")
-        for ours, theirs in zip(parts, parts[1:], strict=False):
+        for ours, theirs in pairwise(parts):
             n = min(len(ours), len(theirs))
             if n < 8:
                 continue
@@ -160,7 +161,7 @@ def _own_sampler(lab: Lab, charge: Charge) -> Finding | None:
     found = _two_sided(spread, n)
     if found < CHANCE:
         return failed(f"{label}: how often each record enters is not {rate:.3g} at random (p = {found:.1g})")
-    repeats = float(sum((a * b).sum() for a, b in zip(table, table[1:], strict=False)))
+    repeats = float(sum((a * b).sum() for a, b in pairwise(table)))
     pairs = (len(batches) - 1) * n
     found = float(stats.binomtest(round(repeats), pairs, rate**2).pvalue) if pairs else 1.0
     if found < CHANCE:

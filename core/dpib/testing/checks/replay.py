@@ -199,6 +199,8 @@ def _is_charged(charge: Charge, release: Release) -> bool:
     if isinstance(charge.event, SampledGaussian):
         due = charge.event.noise_multiplier * charge.sensitivity
         return release.kind == "gaussian" and release.scale >= due * (1 - 1e-9)
+    if not isinstance(charge.event, PureDp):
+        return False
     return release.kind == "exponential" and release.scale >= charge.sensitivity / charge.event.epsilon * (1 - 1e-9)
 
 
