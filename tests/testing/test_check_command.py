@@ -1,4 +1,4 @@
-"""``dpib check`` on what dpib brings and on a scaffold; its verdict finds the way into a record, and no other's does."""
+"""``dpib check`` on what dpib brings and on a scaffold; its verdict gets into the record of the code it is about."""
 
 from __future__ import annotations
 
