@@ -27,6 +27,7 @@ from dpib.records import (
     TaskBlock,
 )
 from dpib.spec import DatasetSpec, Track
+from dpib.verdicts import CheckBlock, VerdictStore
 from dpib.workspace import RunPlan, Workspace
 
 LABEL_SHARES = "uniform, chosen by the harness; the private label histogram is not used"
@@ -78,6 +79,12 @@ def privacy_block(
         ledger_digest=file.digest,
         statement=privacy_statement(dataset, charges, spent, second, dataset.delta),
     )
+
+
+def check_block(workspace: Workspace, plan: RunPlan) -> CheckBlock | None:
+    """Return what ``dpib check`` found about the code of this run; None if it was never checked in this runs folder."""
+    verdict = VerdictStore(workspace.runs).find(plan.spec.method, plan.method_digest, plan.core_digest)
+    return None if verdict is None else verdict.summary()
 
 
 def build_record(
@@ -133,4 +140,5 @@ def build_record(
         ),
         cost=clock.block(device),
         environment=environment(),
+        check=check_block(workspace, plan),
     )

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from dpib.errors import RecordError
 from dpib.spec import Digest, Frozen, Name, RunSpec, canonical_json, describe_validation_error, sha256_text
+from dpib.verdicts import CheckBlock
 
 SCHEMA_VERSION: Literal[1] = 1
 Protocol = Literal["noisy-senv", "synv", "senv", "testfix"]
@@ -183,6 +184,8 @@ class RunRecord(Frozen):
 
     Attributes:
         status: ``complete``: every metric of the track has a value. ``partial``: some score is undefined.
+        check: what ``dpib check`` said of the very code that ran; None if it was never asked. Absent from the document
+            then, so that records from before it keep their ids.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -199,6 +202,7 @@ class RunRecord(Frozen):
     synthetic: SyntheticBlock
     cost: CostBlock
     environment: EnvironmentBlock
+    check: CheckBlock | None = None
 
     @classmethod
     def build(cls, **blocks: Any) -> RunRecord:
@@ -214,13 +218,20 @@ class RunRecord(Frozen):
     @property
     def content_digest(self) -> str:
         """SHA-256 of the canonical JSON without the id."""
-        content = self.model_dump(mode="json")
+        content = self.to_plain()
         del content["id"]
         return sha256_text(canonical_json(content))
 
+    def to_plain(self) -> dict[str, Any]:
+        """Return the document as plain JSON values."""
+        content = self.model_dump(mode="json")
+        if self.check is None:
+            del content["check"]
+        return content
+
     def to_json(self) -> str:
         """Return the document as stored: canonical content, indented for people."""
-        return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False) + "\n"
+        return json.dumps(self.to_plain(), indent=1, sort_keys=True, allow_nan=False) + "\n"
 
     def score(self, metric: str, protocol: str | None = None, classifier: str | None = None) -> Score | None:
         """Return the score with this key, or None."""

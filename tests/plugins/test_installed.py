@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = ("core", "plugins", "leaderboard", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
+SHIPPED = ("core", "plugins", "leaderboard", "tests/controls", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 
 
 class Environment:

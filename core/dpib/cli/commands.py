@@ -38,6 +38,7 @@ BUILT_IN = (
     Row("metrics", "dpib.cli.lists:metrics", "List metrics."),
     Row("tracks", "dpib.cli.lists:tracks", "List tracks, the rules a result belongs to."),
     Row("new", "dpib.cli.new:new", "Write a plugin package with a method that works."),
+    Row("check", "dpib.cli.check:check", "Put a method through the conformance suite."),
     Row("run", "dpib.cli.run:run", "Run a method on a dataset at one ε; the same command resumes."),
     Row("eval", "dpib.cli.eval:eval", "Score any set of labelled images."),
     Row("results", "dpib.cli.results:results", "Query records."),

@@ -23,5 +23,6 @@ def new(
     typer.echo(folder)
     note(
         f"Next:\n  python -m pip install -e {folder}\n  dpib plugins\n"
+        f"  dpib check {name}\n"
         f"  dpib run {name} --dataset digits --epsilon 10 --track demo"
     )
