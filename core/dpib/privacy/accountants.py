@@ -107,6 +107,23 @@ def _epsilon(events: tuple[AnyEvent, ...], delta: float, accountant: AccountantN
         raise UnsupportedMechanism(f"{accountant.upper()} cannot price this under {relation}: {error}") from error
 
 
+def privacy_profile(
+    events: Sequence[SampledGaussian],
+    epsilons: Sequence[float],
+    relation: Relation = Relation.ADD_OR_REMOVE_ONE,
+) -> list[float]:
+    """Return δ(ε) of the composition of Gaussian events at each of ``epsilons``, by PLD: its pessimistic end.
+
+    Raises:
+        UnsupportedMechanism: if PLD cannot price an event under this relation.
+    """
+    try:
+        accountant = _fresh("pld", relation).compose(_tree(events))
+    except dp_accounting.UnsupportedEventError as error:
+        raise UnsupportedMechanism(f"PLD cannot price this under {relation}: {error}") from error
+    return [float(accountant.get_delta(one)) for one in epsilons]
+
+
 def calibrate(
     spent: Sequence[AnyEvent],
     event: SampledGaussian,
