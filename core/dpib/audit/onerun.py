@@ -72,20 +72,23 @@ class OneRunJob:
 
         def query(data: LabelledImages) -> Tensor:
             noise = WatchedNoise(watched.secret, self.subject.noise_factor)
-            run_tiny(self.subject.method, data, epsilon=self.subject.epsilon, settings=self.subject.settings, noise=noise)
+            run_tiny(
+                self.subject.method, data, epsilon=self.subject.epsilon, settings=self.subject.settings, noise=noise
+            )
             return torch.cat([part.double().flatten() for part in noise.releases[0].exact])
 
-        nothing = query(canaries.take(torch.arange(0)))
-        contributions = torch.stack([query(canaries.take(torch.tensor([i]))) - nothing for i in range(len(canaries))])
+        def only(i: int) -> LabelledImages:
+            return LabelledImages(canaries.images[i : i + 1], canaries.labels[i : i + 1])
+
+        nothing = query(only(len(canaries)))
+        contributions = torch.stack([query(only(i)) - nothing for i in range(len(canaries))])
         answer = torch.cat([part.double().flatten() for part in watched.noise.releases[0].answer])
         residual = answer - query(base) - contributions.sum(dim=0) / 2
         found: NDArray[np.float64] = (contributions @ residual).numpy()
         return found
 
 
-def _of_images(
-    released: LabelledImages, reference: LabelledImages, canaries: LabelledImages
-) -> NDArray[np.float64]:
+def _of_images(released: LabelledImages, reference: LabelledImages, canaries: LabelledImages) -> NDArray[np.float64]:
     """Return how far the mean image of each canary's class moved towards it, beyond a run without canaries."""
 
     def means(images: LabelledImages) -> Tensor:
