@@ -15,7 +15,9 @@ def upper_rate(count: int, n: int, level: float) -> float:
     """Return the one-sided Clopper-Pearson upper bound on a rate: wrong with probability at most ``level``.
 
     Args:
-        count: how often it happened in ``n`` independent trials.
+        count: how often it happened.
+        n: number of independent trials.
+        level: of the bound.
     """
     if not 0 <= count <= n:
         raise ValueError(f"expected a count from 0 to {n}, got {count}")
@@ -65,7 +67,11 @@ def one_run_refutes(
     """Return whether so many right guesses are less likely than ``level`` under a claimed trade-off curve.
 
     Args:
+        coins: fair and independent, one a canary.
+        guesses: how many coins were guessed; the number is fixed beforehand.
+        correct: how many guesses were right.
         curve: f of the claim; symmetric.
+        level: of the test.
 
     Source:
         Mahloujifar, Melis, Chaudhuri 2025, Algorithm 3, for guesses of one bit.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ LAST_CLASS = TASK.n_classes - 1
 """The class that is empty in the base set ``empty-class``."""
 
 
+@cache
 def base_set(name: Base) -> LabelledImages:
     """Return a fixed base set: uint8 (N, 1, 8, 8)."""
     return tiny_images(_SIZES[name])
@@ -31,6 +33,7 @@ def record(image: Tensor, label: int) -> LabelledImages:
     return LabelledImages(image.unsqueeze(0), torch.tensor([label]))
 
 
+@cache
 def canary(name: Canary) -> LabelledImages:
     """Return the one record that is in the data or not.
 

@@ -107,12 +107,14 @@ def tune(without: Scores, within: Scores, level: float, names: tuple[str, ...]) 
         both = np.concatenate([without, within])
         scale = both.std(axis=0)
         scale[scale == 0] = np.inf
+        centred = (both - both.mean(axis=0)) / scale
         worlds = np.repeat([0, 1], [n0, len(within)])
-        model = LogisticRegression(max_iter=200)
-        unseen = cross_val_predict(model, both / scale, worlds, cv=_FOLDS, method="decision_function")
-        model.fit(both / scale, worlds)
-        shift = float(model.intercept_[0])
-        consider("logistic combination", model.coef_[0] / scale, unseen[:n0] - shift, unseen[n0:] - shift)
+        model = LogisticRegression(C=0.1)
+        unseen = cross_val_predict(model, centred, worlds, cv=_FOLDS, method="decision_function")
+        model.fit(centred, worlds)
+        weights = model.coef_[0] / scale
+        unseen += float(both.mean(axis=0) @ weights) - float(model.intercept_[0])
+        consider("logistic combination", weights, unseen[:n0], unseen[n0:])
     return best[1]
 
 

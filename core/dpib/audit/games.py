@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dpib.audit import curves, scores
 from dpib.audit.canaries import Base, Canary, base_set, canary, joined
@@ -15,7 +16,7 @@ from dpib.audit.observed import Subject, queries, watch
 from dpib.privacy.accountants import AnyEvent
 
 _RUNS_PER_JOB = 10
-_REPETITIONS = 200
+_REPETITIONS = 100
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ def jobs_of(subject: Subject, games: Sequence[Game], runs: int) -> list[GameJob]
     sought: dict[Base, list[Canary]] = {}
     for game in games:
         sought.setdefault(game.base, []).append(game.canary)
+    worlds: list[tuple[Base, Canary | None, tuple[Canary, ...]]]
     worlds = [(base, None, tuple(names)) for base, names in sought.items()]
     worlds += [(game.base, game.canary, (game.canary,)) for game in games]
     portions = [_RUNS_PER_JOB] * (runs // _RUNS_PER_JOB) + ([runs % _RUNS_PER_JOB] if runs % _RUNS_PER_JOB else [])
@@ -129,8 +131,8 @@ class Worlds:
         name = subject.method.card.name
         pair = [self._runs[name, subject.noise_factor, game.base, planted] for planted in (None, game.canary)]
         both = [runs.scores[game.canary] for runs in pair]
-        seen = ~np.isnan(np.concatenate(both)).any(axis=0)
-        names = tuple(name for name, there in zip(scores.FEATURES, seen, strict=True) if there)
+        seen: NDArray[np.bool_] = ~np.isnan(np.concatenate(both)).any(axis=0)
+        names = tuple(name for name, there in zip(scores.FEATURES, seen.tolist(), strict=True) if there)
         used = pair[0].reach.get(game.canary, []) + pair[1].reach.get(game.canary, [])
         return both[0][:, seen], both[1][:, seen], names, float(np.mean(used)) if used else None
 
@@ -141,7 +143,6 @@ class Outcome:
 
     Attributes:
         claimed: false-negative rate that the claim leaves at false-positive rate ``rates.a``.
-        epsilon_by_curve: smallest ε the same mechanism could claim (``curves.epsilon_at``).
         epsilon_by_counts: the (ε, δ) bound, free of any assumption on the mechanism.
     """
 
@@ -149,7 +150,6 @@ class Outcome:
     feature: str
     rates: Rates
     claimed: float
-    epsilon_by_curve: float
     epsilon_by_counts: float
     refuted: bool
     reach: float | None
@@ -175,8 +175,7 @@ def play(worlds: Worlds, subject: Subject, game: Game, claim: Claim) -> Outcome:
     by_counts = curves.epsilon_of_rates(found.a, found.b, claim.delta)
     allowed = claim.curve(found.a)
     refuted = found.b < allowed or by_counts > claim.target_epsilon
-    by_curve = curves.epsilon_at(found.a, found.b, claim.events, claim.delta)
-    return Outcome(game, detector.name, found, allowed, by_curve, by_counts, refuted, used)
+    return Outcome(game, detector.name, found, allowed, by_counts, refuted, used)
 
 
 def power(worlds: Worlds, subject: Subject, game: Game, claim: Claim) -> float:

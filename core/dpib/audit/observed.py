@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,6 +30,8 @@ from dpib.testing.replay import RecordingNoise, Release
 from dpib.testing.tiny import TinyRun, run_tiny
 
 Key = tuple[str, int]
+_MEMORY = Path("/dev/shm")
+"""Ledgers of thousands of runs are flushed to the disk line by line; in memory that takes no time."""
 
 
 class AllAnswered(BaseException):
@@ -105,6 +110,20 @@ class Watched:
         return self.run.ledger.charges
 
 
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    place = _MEMORY if os.access(_MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="dpib-audit-", dir=place) as folder:
+        yield Path(folder)
+
+
+def _run(subject: Subject, data: LabelledImages, noise: WatchedNoise) -> TinyRun:
+    with _scratch() as folder:
+        return run_tiny(
+            subject.method, data, epsilon=subject.epsilon, settings=subject.settings, noise=noise, folder=folder
+        )
+
+
 def watch(subject: Subject, data: LabelledImages) -> Watched:
     """Run once, with fresh entropy for the DP noise and for every global generator a method may use instead."""
     torch.seed()
@@ -112,8 +131,7 @@ def watch(subject: Subject, data: LabelledImages) -> Watched:
     random.seed()
     secret = os.urandom(SECRET_BYTES)
     noise = WatchedNoise(secret, subject.noise_factor)
-    run = run_tiny(subject.method, data, epsilon=subject.epsilon, settings=subject.settings, noise=noise)
-    return Watched(subject, run, secret, noise)
+    return Watched(subject, _run(subject, data, noise), secret, noise)
 
 
 def _replayed(watched: Watched, data: LabelledImages, forced: bool) -> dict[Key, Release] | None:
@@ -122,7 +140,7 @@ def _replayed(watched: Watched, data: LabelledImages, forced: bool) -> dict[Key,
     answers = watched.noise.by_key
     noise = WatchedNoise(watched.secret, subject.noise_factor, answers, forced)
     try:
-        run_tiny(subject.method, data, epsilon=subject.epsilon, settings=subject.settings, noise=noise)
+        _run(subject, data, noise)
     except AllAnswered:
         found = noise.by_key
         same = all([p.shape for p in answers[k].exact] == [p.shape for p in found[k].exact] for k in found)
@@ -132,7 +150,15 @@ def _replayed(watched: Watched, data: LabelledImages, forced: bool) -> dict[Key,
     return None
 
 
-def _flat(parts: tuple[Tensor, ...]) -> Tensor:
+def exact_queries(subject: Subject, data: LabelledImages, secret: bytes) -> list[Release]:
+    """Return the queries of a run of the attacker's own on ``data``, before noise."""
+    noise = WatchedNoise(secret)
+    _run(subject, data, noise)
+    return noise.releases
+
+
+def flat(parts: tuple[Tensor, ...]) -> Tensor:
+    """Return all parts of a release as one float64 vector."""
     return torch.cat([part.double().flatten() for part in parts])
 
 
@@ -182,10 +208,10 @@ def queries(watched: Watched, base: LabelledImages, with_canary: LabelledImages)
         return None
     found = []
     for key, release in answers.items():
-        charge, exact = charges[key[0]], _flat(without[key].exact)
+        charge, exact = charges[key[0]], flat(without[key].exact)
         assert isinstance(charge.event, SampledGaussian)
-        contribution = _flat(within[key].exact) - exact
+        contribution = flat(within[key].exact) - exact
         std = charge.event.noise_multiplier * (charge.sensitivity or 1.0)
         reach = float(contribution.norm()) / (charge.sensitivity or 1.0)
-        found.append(Query(_flat(release.answer) - exact, contribution, std, charge.event.sample_rate, reach))
+        found.append(Query(flat(release.answer) - exact, contribution, std, charge.event.sample_rate, reach))
     return found

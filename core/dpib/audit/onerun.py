@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dpib.audit.canaries import base_set, joined, noise_images
-from dpib.audit.observed import Subject, Watched, WatchedNoise, watch
+from dpib.audit.observed import Subject, Watched, exact_queries, flat, watch
 from dpib.data.images import LabelledImages
 from dpib.privacy.events import SampledGaussian
-from dpib.testing.tiny import TASK, run_tiny
+from dpib.testing.tiny import TASK
 
 GUESSED_SHARE = 0.2
 """Share of canaries that are guessed, half of them "in"; fixed beforehand."""
@@ -71,19 +71,14 @@ class OneRunJob:
             return None
 
         def query(data: LabelledImages) -> Tensor:
-            noise = WatchedNoise(watched.secret, self.subject.noise_factor)
-            run_tiny(
-                self.subject.method, data, epsilon=self.subject.epsilon, settings=self.subject.settings, noise=noise
-            )
-            return torch.cat([part.double().flatten() for part in noise.releases[0].exact])
+            return flat(exact_queries(self.subject, data, watched.secret)[0].exact)
 
         def only(i: int) -> LabelledImages:
             return LabelledImages(canaries.images[i : i + 1], canaries.labels[i : i + 1])
 
         nothing = query(only(len(canaries)))
         contributions = torch.stack([query(only(i)) - nothing for i in range(len(canaries))])
-        answer = torch.cat([part.double().flatten() for part in watched.noise.releases[0].answer])
-        residual = answer - query(base) - contributions.sum(dim=0) / 2
+        residual = flat(watched.noise.releases[0].answer) - query(base) - contributions.sum(dim=0) / 2
         found: NDArray[np.float64] = (contributions @ residual).numpy()
         return found
 

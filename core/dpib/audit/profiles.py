@@ -65,7 +65,7 @@ def profile(name: str) -> Profile:
     Raises:
         UnknownName: if there is none; suggests the nearest.
     """
-    known = {one.name: one for one in _PROFILES}
+    known: dict[str, Profile] = {one.name: one for one in _PROFILES}
     if name not in known:
         raise UnknownName("profile", name, known)
-    return known[name]  # type: ignore[index]
+    return known[name]

@@ -16,7 +16,7 @@ from dpib.spec import Digest, Frozen, Name, Relation, describe_validation_error
 Verdict = Literal["not refuted", "refuted", "void"]
 POWER_METHOD = (
     "The method was run again in the first game with the harness drawing half the noise the ledger states; these runs "
-    "were divided and resampled 200 times, no run in both halves, and each time tuned and tested like the audit. "
+    "were divided and resampled 100 times, no run in both halves, and each time tuned and tested like the audit. "
     "Power is the share of repetitions that refute; the audit's other games can only add to it."
 )
 

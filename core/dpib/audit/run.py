@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,7 @@ def _report(
 ) -> AuditReport:
     subject, profile = plan.subject, plan.profile
     worlds = Worlds((job, found) for job, found in done if isinstance(job, GameJob))
-    games = [play(worlds, subject, game, claim) for game in plan.games]
+    games = [_game(play(worlds, subject, game, claim), claim) for game in plan.games]
     copies = _copies(_of(done, CopyJob, subject), claim)
     one_run = _one_run(_of(done, OneRunJob, subject), claim) if profile.one_run[0] else None
     verdicts = [*_controls(plan, worlds, done, claim, known), *control.by_check(known, control.failed_checks())]
@@ -171,7 +172,7 @@ def _report(
             "events": [event.model_dump(mode="json") for event in claim.events],
             "claimed_epsilon": accountants.epsilon(claim.events, claim.delta),
             "level": claim.level,
-            "games": [_game(game).model_dump(mode="json") for game in games],
+            "games": [game.model_dump(mode="json") for game in games],
             "copies": copies.model_dump(mode="json"),
             "one_run": one_run.model_dump(mode="json") if one_run else None,
             "controls": [one.model_dump(mode="json") for one in verdicts],
@@ -187,10 +188,10 @@ def _report(
 
 
 def _of(done: Sequence[tuple[Any, Any]], kind: type, subject: Subject) -> list[Any]:
-    return [found for job, found in done if isinstance(job, kind) and job.subject == subject]
+    return [found for job, found in done if type(job) is kind and job.subject == subject]
 
 
-def _game(found: Outcome) -> GameReport:
+def _game(found: Outcome, claim: Claim) -> GameReport:
     rates = found.rates
     return GameReport(
         base=found.game.base,
@@ -203,7 +204,7 @@ def _game(found: Outcome) -> GameReport:
         a=rates.a,
         b=rates.b,
         claimed=found.claimed,
-        epsilon_by_curve=found.epsilon_by_curve,
+        epsilon_by_curve=curves.epsilon_at(rates.a, rates.b, claim.events, claim.delta),
         epsilon_by_counts=found.epsilon_by_counts,
         refuted=found.refuted,
         reach=found.reach,
@@ -230,7 +231,7 @@ def _one_run(parts: Sequence[Guesses], claim: Claim) -> OneRunReport:
     low, high = 0.0, 20.0  # of μ: the Gaussian curve that the guesses refute
     while high - low > 1e-3:
         middle = (low + high) / 2
-        refuted = one_run_refutes(*numbers, lambda a, mu=middle: curves.gaussian_rate(a, mu), claim.level)
+        refuted = one_run_refutes(*numbers, partial(curves.gaussian_rate, mu=middle), claim.level)
         low, high = (middle, high) if refuted else (low, middle)
     return OneRunReport(
         runs=len(parts),
@@ -263,11 +264,11 @@ def _controls(
 
 
 def _refutations(
-    games: Sequence[Outcome], copies: CopyReport, one_run: OneRunReport | None, n_ledgers: int
+    games: Sequence[GameReport], copies: CopyReport, one_run: OneRunReport | None, n_ledgers: int
 ) -> list[str]:
     reasons = [
-        f"{g.game.canary} in {g.game.base}: false-negative rate at most {g.rates.b:.3g} at a false-positive rate of at "
-        f"most {g.rates.a:.3g}, where the ledger allows no less than {g.claimed:.3g} (ε_lb = "
+        f"{g.canary} in {g.base}: false-negative rate at most {g.b:.3g} at a false-positive rate of at "
+        f"most {g.a:.3g}, where the ledger allows no less than {g.claimed:.3g} (ε_lb = "
         f"{max(g.epsilon_by_curve, g.epsilon_by_counts):.2f})"
         for g in games
         if g.refuted

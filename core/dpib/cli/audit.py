@@ -92,7 +92,8 @@ def _print(report: AuditReport) -> None:
     if report.one_run is not None:
         found = report.one_run
         note(
-            f"One run: {found.correct} of {found.guesses} guesses right, {found.coins} coins, ε_lb = {found.epsilon:.2f}."
+            f"One run: {found.correct} of {found.guesses} guesses right, {found.coins} coins; "
+            f"ε_lb = {found.epsilon:.2f}, by curve {found.epsilon_by_curve:.2f}."
         )
     words = {True: "as expected", False: "MISJUDGED", None: "not decided"}
     print_table(
