@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dpib.audit import curves, scores
 from dpib.audit.canaries import Base, Canary, base_set, canary, joined
@@ -131,7 +130,7 @@ class Worlds:
         name = subject.method.card.name
         pair = [self._runs[name, subject.noise_factor, game.base, planted] for planted in (None, game.canary)]
         both = [runs.scores[game.canary] for runs in pair]
-        seen: NDArray[np.bool_] = ~np.isnan(np.concatenate(both)).any(axis=0)
+        seen = np.asarray(~np.isnan(np.concatenate(both)).any(axis=0))
         names = tuple(name for name, there in zip(scores.FEATURES, seen.tolist(), strict=True) if there)
         used = pair[0].reach.get(game.canary, []) + pair[1].reach.get(game.canary, [])
         return both[0][:, seen], both[1][:, seen], names, float(np.mean(used)) if used else None

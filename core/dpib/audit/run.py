@@ -187,8 +187,8 @@ def _report(
     )
 
 
-def _of(done: Sequence[tuple[Any, Any]], kind: type, subject: Subject) -> list[Any]:
-    return [found for job, found in done if type(job) is kind and job.subject == subject]
+def _of(done: Sequence[tuple[Any, Any]], kind: type[CopyJob | OneRunJob], subject: Subject) -> list[Any]:
+    return [found for job, found in done if isinstance(job, kind) and job.subject == subject]
 
 
 def _game(found: Outcome, claim: Claim) -> GameReport:
