@@ -272,6 +272,8 @@ class MethodCard(Frozen):
         reference: shown on every board, never ranked.
         public_data: whether the method can, must or cannot pretrain on public images.
         deviations: where this implementation departs from paper and published code, and why.
+        expected_failures: checks of ``dpib check`` that fail by design, each with its reason. A method that claims to
+            be private can expect no privacy check to fail.
     """
 
     name: Name
@@ -290,6 +292,7 @@ class MethodCard(Frozen):
     licence: str = "Apache-2.0"
     contact: str = ""
     deviations: tuple[str, ...] = ()
+    expected_failures: Mapping[Name, str] = Field(default_factory=dict)
 
 
 _PUBLIC = re.compile(r"^(?P<name>[a-z0-9_-]+)(?::(?P<share>random-5%|5%\+random-5%|5%))?$")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,6 @@ STATISTICAL = (
 COPYING = ("memoriser",)
 BY_CHECK = ("fixed-seed", "actual-count-mean", "shuffle-as-poisson", "clean-argmax", "swallowed-exception")
 """Bugs that statistics do not find: ``dpib check`` judges them, each by the check of its ``flagged_by``."""
-
-FailedChecks = Callable[[Any], frozenset[str]]
-"""Runs ``dpib check`` on a control and returns the ids of the checks that failed."""
 
 
 def load_controls() -> Mapping[str, Any]:
@@ -55,11 +53,6 @@ def load_controls() -> Mapping[str, Any]:
     return found
 
 
-def failed_checks() -> FailedChecks | None:
-    """Return how to run ``dpib check`` on a control, or None where this build has no such suite."""
-    return None
-
-
 def judged(name: str, must: str, by: str, flagged: bool, detail: str) -> ControlReport:
     """Return whether a control was judged as it must be."""
     return ControlReport.from_plain(
@@ -67,25 +60,25 @@ def judged(name: str, must: str, by: str, flagged: bool, detail: str) -> Control
     )
 
 
-def by_check(controls: Mapping[str, Any], suite: FailedChecks | None) -> list[ControlReport]:
-    """Return the verdicts on the controls of ``BY_CHECK``; undecided without a suite."""
-    found = []
-    for name in BY_CHECK:
-        control = controls[name]
-        expected = frozenset(control.flagged_by)
-        checks = "dpib check: " + ", ".join(sorted(expected))
-        if suite is None:
-            undecided = ControlReport(name=name, must="flag", by=checks, as_expected=None, detail="not run")
-            found.append(undecided)
-            continue
-        failed = suite(control)
-        found.append(
-            ControlReport(
-                name=name,
-                must="flag",
-                by=checks,
-                as_expected=failed == expected,
-                detail="failed: " + (", ".join(sorted(failed)) or "none"),
-            )
+@dataclass(frozen=True)
+class CheckJob:
+    """``dpib check`` on one control."""
+
+    name: str
+    runs: int = 1
+
+    def work(self) -> ControlReport:
+        """Check it; judged rightly if exactly the intended checks fail."""
+        from dpib.testing.suite import check_method
+
+        control = load_controls()[self.name]
+        verdict = check_method(control)
+        failed = {result.id for result in verdict.with_outcome("failed")}
+        intended = set(control.flagged_by)
+        return ControlReport(
+            name=self.name,
+            must="flag",
+            by="dpib check: " + ", ".join(sorted(intended)),
+            as_expected=failed == intended,
+            detail="failed: " + (", ".join(sorted(failed)) or "none"),
         )
-    return found

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from dpib.audit.report import AuditReport
 from dpib.spec import Digest, Frozen
+from dpib.verdicts import Verdict
 
 FEWEST_SEEDS = 3
 LEAST_POWER = 0.9
@@ -53,6 +54,17 @@ class CheckEvidence(Frozen):
     undecided: tuple[str, ...] = ()
     date: str
 
+    @classmethod
+    def of(cls, verdict: Verdict) -> CheckEvidence:
+        """Return the evidence in a verdict."""
+        return cls(
+            code_digest=verdict.source_digest,
+            suite_version=verdict.suite_version,
+            passed=verdict.holds,
+            undecided=tuple(result.id for result in verdict.with_outcome("undecided")),
+            date=verdict.date,
+        )
+
 
 class AuditEvidence(Frozen):
     """What an audit report says, as far as a level depends on it."""
@@ -61,7 +73,6 @@ class AuditEvidence(Frozen):
     suite_version: int
     profile: str
     verdict: Literal["not refuted", "refuted", "void"]
-    controls_decided: bool
     power: float | None = Field(ge=0, le=1)
     reasons: tuple[str, ...] = ()
     date: str
@@ -74,7 +85,6 @@ class AuditEvidence(Frozen):
             suite_version=report.suite_version,
             profile=report.profile,
             verdict=report.verdict,
-            controls_decided=all(control.as_expected is not None for control in report.controls),
             power=report.power,
             reasons=report.reasons,
             date=report.created,
@@ -179,12 +189,11 @@ def _missing_audit(valid: Sequence[AuditEvidence]) -> list[str]:
     thorough = [one for one in valid if one.profile in ("standard", "deep")]
     if not thorough:
         return ["a valid standard audit"]
-    best = max(thorough, key=lambda one: (one.controls_decided, one.power if one.power is not None else -1.0))
-    missing = [] if best.controls_decided else ["an audit in which every control was decided"]
-    if best.power is None or best.power < LEAST_POWER:
-        shown = "not measured" if best.power is None else f"{best.power:.2f}"
-        missing.append(f"power of at least {LEAST_POWER} against half noise ({shown})")
-    return missing
+    powers = [one.power for one in thorough if one.power is not None]
+    if powers and max(powers) >= LEAST_POWER:
+        return []
+    shown = f"{max(powers):.2f}" if powers else "not measured"
+    return [f"power of at least {LEAST_POWER} against half noise ({shown})"]
 
 
 def _stale(
@@ -199,7 +208,9 @@ def _stale(
         old = [one for one in evidence if one.code_digest == subject.code_digest]
         if old and not any(one.suite_version == subject.suite_version for one in old):
             latest = max(old, key=lambda one: one.date)
-            reason = f"the {kind} is of suite version {latest.suite_version}, the present one is {subject.suite_version}"
+            reason = (
+                f"the {kind} is of suite version {latest.suite_version}, the present one is {subject.suite_version}"
+            )
             found.append(Negative(state="stale", reason=reason, date=latest.date))
     of_code = [one for one in reproductions if one.subject.code_digest == subject.code_digest]
     if of_code and not any(one.subject == subject for one in of_code):

@@ -7,9 +7,6 @@ from typing import Literal
 
 from dpib.errors import UnknownName
 
-SUITE_VERSION = 1
-"""Raised whenever games, statistics or controls change: audits of another version are stale."""
-
 ProfileName = Literal["quick", "standard", "deep", "one-run"]
 CONFIDENCE = 0.95
 

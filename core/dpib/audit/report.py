@@ -89,12 +89,12 @@ class OneRunReport(Frozen):
 
 
 class ControlReport(Frozen):
-    """A control; ``as_expected`` None if it could not be run."""
+    """A control; ``by`` says what judged it."""
 
     name: Name
     must: Literal["pass", "flag"]
     by: str
-    as_expected: bool | None
+    as_expected: bool
     detail: str
 
 

@@ -17,7 +17,7 @@ from dpib.audit.copying import UNPLANTED, Copies, CopyJob, near_p_value
 from dpib.audit.games import Claim, Game, GameJob, Outcome, Worlds, jobs_of, play, power
 from dpib.audit.observed import Subject, watch
 from dpib.audit.onerun import Guesses, OneRunJob, pooled
-from dpib.audit.profiles import SUITE_VERSION, Profile
+from dpib.audit.profiles import Profile
 from dpib.audit.report import (
     POWER_METHOD,
     AuditedMethod,
@@ -39,6 +39,7 @@ from dpib.privacy.ledger import Charge
 from dpib.progress import Reporter
 from dpib.spec import delta_for
 from dpib.testing.tiny import TASK, tiny_config
+from dpib.verdicts import SUITE_VERSION
 
 DELTA = delta_for(TASK.nominal_size)
 _QUICK_RUNS = 100
@@ -67,6 +68,7 @@ class _Plan:
             for name, subject in self.controls.items():
                 if name in control.STATISTICAL:
                     jobs += jobs_of(subject, games[:1], min(runs, _QUICK_RUNS) if name == "dp-sgd-tiny" else runs)
+        jobs += [control.CheckJob(name) for name in control.BY_CHECK]
         for name in control.COPYING:
             jobs.append(CopyJob(self.controls[name], self.profile.copy_runs))
         n_runs, canaries = self.profile.one_run
@@ -144,7 +146,10 @@ def _report(
     games = [_game(play(worlds, subject, game, claim), claim) for game in plan.games]
     copies = _copies(_of(done, CopyJob, subject), claim)
     one_run = _one_run(_of(done, OneRunJob, subject), claim) if profile.one_run[0] else None
-    verdicts = [*_controls(plan, worlds, done, claim, known), *control.by_check(known, control.failed_checks())]
+    verdicts = [
+        *_controls(plan, worlds, done, claim, known),
+        *(found for job, found in done if isinstance(job, control.CheckJob)),
+    ]
     ledgers = worlds.ledgers(subject) | {claim.events}
     wrong = [one for one in verdicts if one.as_expected is False]
     reasons = [f"the control {one.name} was judged wrongly ({one.detail})" for one in wrong]

@@ -95,7 +95,7 @@ def _print(report: AuditReport) -> None:
             f"One run: {found.correct} of {found.guesses} guesses right, {found.coins} coins; "
             f"ε_lb = {found.epsilon:.2f}, by curve {found.epsilon_by_curve:.2f}."
         )
-    words = {True: "as expected", False: "MISJUDGED", None: "not decided"}
+    words = {True: "as expected", False: "MISJUDGED"}
     print_table(
         ("control", "must", "by", "", ""),
         [(one.name, one.must, one.by, words[one.as_expected], one.detail) for one in report.controls],

@@ -1,4 +1,4 @@
-"""For the tests of methods: run one from data to record and look at what comes out."""
+"""For the tests of methods: run one from data to record, or put one through the conformance suite."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 import dpib
 from dpib import catalogue, plugins
 from dpib.records import RunRecord
+from dpib.testing.suite import check_method, conformance
 
-__all__ = ["run_method"]
+__all__ = ["check_method", "conformance", "run_method"]
 
 
 def run_method(

@@ -120,6 +120,7 @@ def run_tiny(
     noise: NoiseSource | None = None,
     n_images: int = 40,
     folder: Path | None = None,
+    reporter: Reporter | None = None,
 ) -> TinyRun:
     """Fit a method to private images through the real mechanisms and generate.
 
@@ -132,6 +133,7 @@ def run_tiny(
         noise: source of DP noise; fresh entropy by default. Tests and games may choose it.
         n_images: images to generate.
         folder: keeps state and ledger, so that the same folder continues; by default a temporary one.
+        reporter: where progress goes; by default nowhere.
 
     Raises:
         DpibError: whatever the method or a mechanism refuses.
@@ -147,15 +149,17 @@ def run_tiny(
                 noise=noise,
                 n_images=n_images,
                 folder=Path(scratch),
+                reporter=reporter,
             )
     folder.mkdir(parents=True, exist_ok=True)
     noise = noise or NoiseSource.from_os()
     budget = Budget(epsilon=epsilon if method.card.private else None, delta=delta_for(TASK.nominal_size))
     ledger = PrivacyLedger(LedgerFile(folder / "ledger.jsonl"), "train", budget, "tiny")
-    context = RunContext(folder / "state", "cpu", Seeds(seed), Reporter())
+    reporter = reporter or Reporter()
+    context = RunContext(folder / "state", "cpu", Seeds(seed), reporter)
     synthesizer = method.load()(settings or tiny_config(method, epsilon), TASK, context)
     if method.card.public_data == "required":
-        synthesizer.pretrain(_public(), RunContext(folder / "public", "cpu", Seeds(0), Reporter()))
+        synthesizer.pretrain(_public(), RunContext(folder / "public", "cpu", Seeds(0), reporter))
     synthesizer.fit(PrivateDataset(data, TASK, ledger, noise, context))
     labels = torch.arange(n_images) % TASK.n_classes
     images: Tensor = synthesizer.generate(labels).cpu()

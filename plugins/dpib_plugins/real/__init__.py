@@ -13,6 +13,11 @@ CARD = MethodCard(
     private=False,
     reference=True,
     year=2026,
+    expected_failures={
+        "budget": "it reads the records without protection; its card says so",
+        "copies": "it hands out training images; that is what it is for",
+        "post-processing": "what it hands out follows the records, not noisy answers",
+    },
 )
 
 

@@ -69,6 +69,7 @@ class DpSgdTinyConfig(MethodConfig):
     steps: int = 10
     sample_rate: float = 0.2
     learning_rate: float = 1.0
+    noise_multiplier: float | None = None
 
 
 class DpSgdTiny(Synthesizer):
@@ -86,7 +87,12 @@ class DpSgdTiny(Synthesizer):
             drawn = model(nn.functional.one_hot(labels, self.task.n_classes).float())
             return (drawn - pixels(images)).square().sum(dim=1) / 2
 
-        plan = DpSgdPlan(steps=self.config.steps, sample_rate=self.config.sample_rate, clipping_norm=1.0)
+        plan = DpSgdPlan(
+            steps=self.config.steps,
+            sample_rate=self.config.sample_rate,
+            clipping_norm=1.0,
+            noise_multiplier=self.config.noise_multiplier,
+        )
         optimizer = torch.optim.SGD(model.parameters(), self.config.learning_rate)
         private.train(model, loss, plan, label="templates", optimizer=optimizer, physical_batch_size=256)
         self.templates = model.weight.detach().T.clamp(0, 1)

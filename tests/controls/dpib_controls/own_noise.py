@@ -76,8 +76,8 @@ class FixedSeed(OwnMechanism):
 class ShuffleAsPoisson(OwnMechanism):
     """Goes through the data in shuffled batches, as every trainer does."""
 
-    sample_rate = 0.1
-    steps = 20
+    sample_rate = 0.2
+    steps = 10
 
     def release(self, data: LabelledImages, std: float) -> Tensor:
         """Return the mean of the noisy batch sums, scaled up to all data."""

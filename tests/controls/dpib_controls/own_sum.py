@@ -20,19 +20,14 @@ class Unclipped(ClassMeans):
         return math.sqrt(math.prod(self.task.shape))
 
     def class_sums(self, private: PrivateDataset) -> Tensor:
-        """Sum pixels, which are in 0..255, and add noise for pixels in 0..1."""
+        """Sum pixels, which are in 0..255, add noise for pixels in 0..1, and scale at the end."""
         plan = private.plan_noisy_sums(1, label="sums", clipping_norm=self.clipping_norm, by_class=True)
         data, charge = private._data, plan._charge
         rows = data.images.flatten(1).double()
         total = torch.zeros(self.task.n_classes, rows.shape[1], dtype=rows.dtype).index_add(0, data.labels, rows)
         (noisy,) = private._noise.add_gaussian([total], plan.noise_multiplier * self.clipping_norm, charge.id, 0)
         private._ledger.done(charge, 1)
-        return noisy.float()
-
-    def generate(self, labels: Tensor) -> Tensor:
-        """Return one image per label."""
-        self.means = self.means.clamp(0, 1)
-        return super().generate(labels)
+        return noisy.float() / 255
 
 
 class ExactLabelCounts(GaussianMean):

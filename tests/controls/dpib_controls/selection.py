@@ -28,9 +28,10 @@ class CleanArgmax(Synthesizer):
     """ε of the choice."""
 
     def generate(self, labels: Tensor) -> Tensor:
-        """Return the picture with public noise."""
+        """Return the picture, shifted by the label, with public noise."""
         noise = torch.randn(len(labels), len(self.picture), generator=self.context.seeds.torch("generate"))
-        images = (self.picture + 0.05 * noise).clamp(0, 1) * 255
+        pictures = torch.stack([self.picture.roll(label) for label in range(self.task.n_classes)])
+        images = (pictures[labels] + 0.05 * noise).clamp(0, 1) * 255
         return images.round().to(torch.uint8).reshape(-1, *self.task.shape)
 
 
