@@ -16,9 +16,10 @@ from dpib.errors import UnsupportedMechanism
 from dpib.privacy.accountants import AnyEvent, epsilon, gaussian_epsilon, privacy_profile
 from dpib.privacy.events import PureDp, SampledGaussian
 
-_GRID = 60
-_LAST_DELTA = 1e-9
-"""The grid of ε ends where δ(ε) is this small: error rates that runs can bound are far larger."""
+_GRID = tuple(np.linspace(0.0, 16.0, 81).tolist())
+"""Where profiles are taken. e⁻¹⁶ is far below any error rate that runs can bound; fewer points lower a curve."""
+_COARSE, _FINE, _MANY_STEPS = 1e-3, 1e-4, 200
+"""Widths of PLD's buckets up to and above so many steps: wider ones are fast and lower a curve slightly."""
 _LEAST_NOISE = 0.1
 """Noise multipliers below take PLD minutes and leave nothing to tell apart."""
 _MOST_NOISE = 64.0
@@ -67,8 +68,8 @@ def of_events(events: Sequence[AnyEvent]) -> TradeOff:
         return of_guarantee(pure, 0.0)
     if not gaussian:
         return of_guarantee(0.0, 0.0)
-    grid = tuple(np.linspace(0.0, epsilon(gaussian, _LAST_DELTA), _GRID).tolist())
-    return TradeOff(grid, tuple(privacy_profile(gaussian, grid)))
+    width = _COARSE if sum(event.steps for event in gaussian) <= _MANY_STEPS else _FINE
+    return TradeOff(_GRID, tuple(privacy_profile(gaussian, _GRID, width)))
 
 
 def gaussian_rate(alpha: float, mu: float) -> float:
