@@ -23,7 +23,7 @@ _COARSE, _FINE, _MANY_STEPS = 1e-3, 1e-4, 200
 _LEAST_NOISE = 0.1
 """Noise multipliers below take PLD minutes and leave nothing to tell apart."""
 _MOST_NOISE = 64.0
-_HALVINGS = 9
+_HALVINGS = 8
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def tune(without: Scores, within: Scores, level: float, names: tuple[str, ...]) 
             weights[column] = sign
             consider(word + name, weights, sign * without[:, column], sign * within[:, column])
     n0 = len(without)
-    if min(n0, len(within)) >= _FEWEST_TO_COMBINE:
+    if len(names) > 1 and min(n0, len(within)) >= _FEWEST_TO_COMBINE:
         both = np.concatenate([without, within])
         scale = both.std(axis=0)
         scale[scale == 0] = np.inf
