@@ -14,7 +14,7 @@ from scipy.stats import binom
 
 from dpib.audit import bounds, curves, detector
 from dpib.errors import UnsupportedMechanism
-from dpib.privacy.accountants import epsilon, gaussian_epsilon
+from dpib.privacy.accountants import gaussian_epsilon
 from dpib.privacy.events import NonPrivate, PureDp, SampledGaussian
 
 DELTA = 1e-5
