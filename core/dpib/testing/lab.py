@@ -196,11 +196,7 @@ class Lab:
                 error = problem
         charges, executed = _ledger(folder / "ledger.jsonl")
         text = output.getvalue().replace(str(folder), "<run>")
-        files = {
-            path.relative_to(folder).as_posix(): path.read_bytes()
-            for path in sorted(folder.rglob("*"))
-            if path.is_file()
-        }
+        files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
         return Trial(data, run, error, noise, charges, executed, files, text, tuple(events), around)
 
     @cached_property
@@ -339,13 +335,7 @@ def digest_of(files: Mapping[str, bytes]) -> dict[str, str]:
 def course(trial: Trial) -> str:
     """Return everything about a run that must not depend on the records: charges, steps, releases, progress."""
     releases = [
-        (
-            release.kind,
-            release.charge,
-            release.step,
-            release.scale,
-            [(tuple(p.shape), str(p.dtype)) for p in release.exact],
-        )
+        (release.kind, release.charge, release.step, release.scale, [(tuple(p.shape), str(p.dtype)) for p in release.exact])
         for release in trial.noise.releases
     ]
     charges = [charge.model_dump(mode="json") for charge in trial.charges]

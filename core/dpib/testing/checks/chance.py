@@ -115,7 +115,9 @@ def _sampling(lab: Lab) -> Finding:
         for secret, trial in trials:
             batches = _batches(trial, charge)
             for step, batch in enumerate(batches):
-                due = _poisson_sample(NoiseSource(secret), len(trial.data), charge.event.sample_rate, charge.id, step)
+                due = _poisson_sample(
+                    NoiseSource(secret), len(trial.data), charge.event.sample_rate, charge.id, step
+                )
                 if not torch.equal(batch, due):
                     return failed(
                         f"step {step} of '{charge.label}' read {len(batch)} records; its Poisson sample has {len(due)} "
