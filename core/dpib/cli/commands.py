@@ -43,6 +43,7 @@ BUILT_IN = (
     Row("eval", "dpib.cli.eval:eval", "Score any set of labelled images."),
     Row("results", "dpib.cli.results:results", "Query records."),
     Row("verify", "dpib.cli.verify:verify", "Recompute the ε and the scores of a record."),
+    Row("audit", "dpib.cli.audit:audit", "Try to refute a method's claim of privacy; an empirical lower bound on ε."),
 )
 
 

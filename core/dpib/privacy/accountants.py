@@ -107,6 +107,30 @@ def _epsilon(events: tuple[AnyEvent, ...], delta: float, accountant: AccountantN
         raise UnsupportedMechanism(f"{accountant.upper()} cannot price this under {relation}: {error}") from error
 
 
+def privacy_profile(
+    events: Sequence[SampledGaussian],
+    epsilons: Sequence[float],
+    discretisation: float = 1e-4,
+) -> list[float]:
+    """Return δ(ε) of the composition of Gaussian events at each of ``epsilons``, by PLD: its pessimistic end.
+
+    Args:
+        events: what was released; neighbours differ by one record more or less.
+        epsilons: where to take δ.
+        discretisation: width of the buckets of privacy loss; wider ones are faster and give a larger δ.
+
+    Raises:
+        UnsupportedMechanism: if PLD cannot price an event.
+    """
+    neighbours = _RELATIONS[Relation.ADD_OR_REMOVE_ONE]
+    accountant = PLDAccountant(neighboring_relation=neighbours, value_discretization_interval=discretisation)
+    try:
+        accountant.compose(_tree(events))
+    except dp_accounting.UnsupportedEventError as error:
+        raise UnsupportedMechanism(f"PLD cannot price this: {error}") from error
+    return [float(accountant.get_delta(one)) for one in epsilons]
+
+
 def calibrate(
     spent: Sequence[AnyEvent],
     event: SampledGaussian,

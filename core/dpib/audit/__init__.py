@@ -1,0 +1,1 @@
+"""``dpib audit``: games that can refute a claim of differential privacy, and never prove one (privacy 8)."""

@@ -1,0 +1,223 @@
+"""Trust levels from evidence (privacy 9): what is known decides, nobody's word. Imports no torch.
+
+A level belongs to a triple of code, dataset version and suite version. Evidence on another triple counts for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from dpib.audit.report import AuditReport
+from dpib.spec import Digest, Frozen
+from dpib.verdicts import Verdict
+
+FEWEST_SEEDS = 3
+LEAST_POWER = 0.9
+
+Level = Literal[0, 1, 2, 3]
+NegativeState = Literal["refuted", "unsupported", "stale", "withdrawn"]
+
+
+class Subject(Frozen):
+    """What a level belongs to.
+
+    Attributes:
+        code_digest: of the method's sources.
+        dataset_version: fingerprint or version of the dataset's card.
+        suite_version: of the games and checks.
+    """
+
+    code_digest: Digest
+    dataset_version: str
+    suite_version: int
+
+
+class Reproduction(Frozen):
+    """One run by the platform of pinned code, at a seed the submitter did not know."""
+
+    subject: Subject
+    seed: int
+    seed_was_unknown: bool
+    within_tolerance: bool
+    date: str
+
+
+class CheckEvidence(Frozen):
+    """A verdict of ``dpib check``; what is undecided is not passed."""
+
+    code_digest: Digest
+    suite_version: int
+    passed: bool
+    undecided: tuple[str, ...] = ()
+    date: str
+
+    @classmethod
+    def of(cls, verdict: Verdict) -> CheckEvidence:
+        """Return the evidence in a verdict."""
+        return cls(
+            code_digest=verdict.source_digest,
+            suite_version=verdict.suite_version,
+            passed=verdict.holds,
+            undecided=tuple(result.id for result in verdict.with_outcome("undecided")),
+            date=verdict.date,
+        )
+
+
+class AuditEvidence(Frozen):
+    """What an audit report says, as far as a level depends on it."""
+
+    code_digest: Digest
+    suite_version: int
+    profile: str
+    verdict: Literal["not refuted", "refuted", "void"]
+    power: float | None = Field(ge=0, le=1)
+    reasons: tuple[str, ...] = ()
+    date: str
+
+    @classmethod
+    def of(cls, report: AuditReport) -> AuditEvidence:
+        """Return the evidence in a report."""
+        return cls(
+            code_digest=report.method.source_digest,
+            suite_version=report.suite_version,
+            profile=report.profile,
+            verdict=report.verdict,
+            power=report.power,
+            reasons=report.reasons,
+            date=report.created,
+        )
+
+
+class Negative(Frozen):
+    """A state that stays visible, with its reason and date."""
+
+    state: NegativeState
+    reason: str = Field(min_length=1)
+    date: str
+
+
+class Standing(Frozen):
+    """A level, what the next one lacks, and every negative state.
+
+    Attributes:
+        level: 0 self-reported, 1 recomputed, 2 reproduced, 3 audited; 4 is granted by reviewers.
+        missing: what is wanting for the next level.
+        negatives: a refuted, unsupported or withdrawn claim has level 0.
+    """
+
+    level: Level
+    missing: tuple[str, ...]
+    negatives: tuple[Negative, ...] = ()
+
+
+def standing(
+    subject: Subject,
+    *,
+    recomputed: bool,
+    reproductions: Sequence[Reproduction] = (),
+    checks: Sequence[CheckEvidence] = (),
+    audits: Sequence[AuditEvidence] = (),
+    unsupported: Negative | None = None,
+    withdrawn: Negative | None = None,
+) -> Standing:
+    """Return the level that the evidence carries.
+
+    Args:
+        subject: the triple in question.
+        recomputed: the platform recomputed scores and ε from the samples, and the copy test passed (level 1).
+        reproductions: runs by the platform, of any triple.
+        checks: verdicts of ``dpib check``, of any code.
+        audits: audits, of any code; a void one counts for nothing.
+        unsupported: the claim has an event that the platform cannot price.
+        withdrawn: its owner took it back.
+    """
+    mine = [one for one in checks if _same_code(one, subject)]
+    valid = [one for one in audits if one.verdict != "void" and _same_code(one, subject)]
+    refuted = [
+        Negative(state="refuted", reason="; ".join(one.reasons) or "an audit refuted the claim", date=one.date)
+        for one in valid
+        if one.verdict == "refuted"
+    ]
+    final = [*refuted, *(one for one in (unsupported, withdrawn) if one is not None)]
+    negatives = (*final, *_stale(subject, reproductions, checks, audits))
+    if final:
+        return Standing(level=0, missing=("an end to the negative states",), negatives=negatives)
+    steps = (
+        [] if recomputed else ["scores and ε recomputed from uploaded samples, copy test passed"],
+        _missing_reproductions(subject, reproductions),
+        [*_missing_check(mine), *_missing_audit(valid)],
+    )
+    for level, missing in enumerate(steps):
+        if missing:
+            return Standing(level=_LEVELS[level], missing=tuple(missing), negatives=negatives)
+    return Standing(level=3, missing=("a written proof and two named reviewers",), negatives=negatives)
+
+
+_LEVELS: tuple[Level, Level, Level] = (0, 1, 2)
+
+
+def _same_code(evidence: CheckEvidence | AuditEvidence, subject: Subject) -> bool:
+    return (evidence.code_digest, evidence.suite_version) == (subject.code_digest, subject.suite_version)
+
+
+def _missing_reproductions(subject: Subject, reproductions: Sequence[Reproduction]) -> list[str]:
+    mine = [one for one in reproductions if one.subject == subject and one.seed_was_unknown]
+    seeds = {one.seed for one in mine}
+    astray = sorted({one.seed for one in mine if not one.within_tolerance})
+    missing = []
+    if len(seeds) < FEWEST_SEEDS:
+        missing.append(f"reproductions at {FEWEST_SEEDS} seeds unknown to the submitter ({len(seeds)} so far)")
+    if astray:
+        missing.append(f"agreement within the tolerance at seeds {', '.join(map(str, astray))}")
+    return missing
+
+
+def _missing_check(mine: Sequence[CheckEvidence]) -> list[str]:
+    if not mine:
+        return ["a verdict of dpib check"]
+    latest = max(mine, key=lambda one: one.date)
+    if latest.undecided:
+        return [f"decisions of dpib check on {', '.join(latest.undecided)}"]
+    return [] if latest.passed else ["a passed dpib check"]
+
+
+def _missing_audit(valid: Sequence[AuditEvidence]) -> list[str]:
+    """Return what is wanting; a refutation was dealt with before."""
+    thorough = [one for one in valid if one.profile in ("standard", "deep")]
+    if not thorough:
+        return ["a valid standard audit"]
+    powers = [one.power for one in thorough if one.power is not None]
+    if powers and max(powers) >= LEAST_POWER:
+        return []
+    shown = f"{max(powers):.2f}" if powers else "not measured"
+    return [f"power of at least {LEAST_POWER} against half noise ({shown})"]
+
+
+def _stale(
+    subject: Subject,
+    reproductions: Sequence[Reproduction],
+    checks: Sequence[CheckEvidence],
+    audits: Sequence[AuditEvidence],
+) -> list[Negative]:
+    """Return one state per kind of evidence that is for this code, but only for other versions of suite or dataset."""
+    found = []
+    for kind, evidence in (("check", checks), ("audit", audits)):
+        old = [one for one in evidence if one.code_digest == subject.code_digest]
+        if old and not any(one.suite_version == subject.suite_version for one in old):
+            latest = max(old, key=lambda one: one.date)
+            reason = (
+                f"the {kind} is of suite version {latest.suite_version}, the present one is {subject.suite_version}"
+            )
+            found.append(Negative(state="stale", reason=reason, date=latest.date))
+    of_code = [one for one in reproductions if one.subject.code_digest == subject.code_digest]
+    if of_code and not any(one.subject == subject for one in of_code):
+        last = max(of_code, key=lambda one: one.date)
+        reason = (
+            f"the reproductions are of dataset {last.subject.dataset_version} and suite version "
+            f"{last.subject.suite_version}"
+        )
+        found.append(Negative(state="stale", reason=reason, date=last.date))
+    return found

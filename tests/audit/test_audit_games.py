@@ -1,0 +1,203 @@
+"""Games, copy test and whole audits on the controls and on dp-means; sizes cut to seconds."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from dpib import catalogue
+from dpib.audit import controls, curves, run
+from dpib.audit.canaries import base_set, canary, joined
+from dpib.audit.copying import UNPLANTED, Copies, CopyJob, near_p_value
+from dpib.audit.games import Claim, Game, Worlds, jobs_of, play, power
+from dpib.audit.observed import Subject, queries, watch
+from dpib.audit.onerun import OneRunJob, pooled
+from dpib.audit.profiles import Profile, profile
+from dpib.audit.report import AuditReport, load_report
+from dpib.audit.workers import results
+from dpib.errors import ConfigError, RecordError, UnknownName
+from dpib.progress import Reporter
+from dpib.testing.tiny import tiny_config
+
+GAME = Game("empty-class", "noise")
+SMALL = Profile("quick", 40, (("empty-class", "noise"),), copy_runs=2, detects_half_noise=False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def subject(name: str, noise_factor: float = 1.0) -> Subject:
+    method = controls.load_controls().get(name) or catalogue.method(name)
+    return Subject(method, 10.0, tiny_config(method, 10.0), noise_factor)
+
+
+def verdict_on(name: str, runs: int, level: float = 0.05, noise_factor: float = 1.0) -> bool:
+    one = subject(name, noise_factor)
+    todo = jobs_of(one, [GAME], runs)
+    worlds = Worlds((job, job.work()) for job in todo)
+    (events,) = worlds.ledgers(one)
+    return play(worlds, one, GAME, Claim(events, curves.of_events(events), 10.0, run.DELTA, level)).refuted
+
+
+@pytest.mark.parametrize("name", ["no-noise", "unclipped", "exact-label-counts"])
+def test_gross_bugs_are_refuted_in_a_hundred_runs(name: str) -> None:
+    assert verdict_on(name, 100)
+
+
+@pytest.mark.parametrize("name", ["gaussian-mean", "gaussian-mean-2x"])
+def test_correct_noise_is_not_refuted(name: str) -> None:
+    """At level 1e-6 a correct mechanism is refuted once in a million repetitions."""
+    assert not verdict_on(name, 60, level=1e-6)
+
+
+def test_noise_halved_by_the_harness_is_seen() -> None:
+    """The score of a halved run has a signal-to-noise ratio of 4.9; 250 runs miss it with negligible probability."""
+    assert verdict_on("gaussian-mean", 250, noise_factor=0.5)
+
+
+def test_replays_show_the_canary_at_full_sensitivity_and_the_answer_without_it() -> None:
+    base, z = base_set("empty-class"), canary("noise")
+    within = joined(base, z)
+    for data, present in ((base, 0.0), (within, 1.0)):
+        (query,) = queries(watch(subject("gaussian-mean"), data), base, within) or []
+        assert query.reach == pytest.approx(1.0)
+        noise = (query.residual - present * query.contribution) / query.std
+        assert 0.5 < float(noise.std()) < 1.5
+
+
+def test_a_sampled_query_knows_the_canary_even_in_steps_it_did_not_enter() -> None:
+    base, z = base_set("empty-class"), canary("checkerboard")
+    found = queries(watch(subject("dp-sgd-tiny"), base), base, joined(base, z))
+    assert found is not None
+    assert len(found) == 10
+    assert all(query.reach == pytest.approx(1.0, rel=1e-3) and query.sample_rate == 0.2 for query in found)
+
+
+def test_own_noise_gives_no_queries_to_see() -> None:
+    base = base_set("empty-class")
+    assert queries(watch(subject("half-noise"), base), base, joined(base, canary("noise"))) is None
+
+
+def test_power_of_games_with_half_noise_is_high_and_with_full_noise_low() -> None:
+    one, halved = subject("gaussian-mean"), subject("gaussian-mean", 0.5)
+    todo = jobs_of(halved, [GAME], 150)
+    worlds = Worlds((job, job.work()) for job in todo)
+    (events,) = worlds.ledgers(one)
+    assert power(worlds, one, GAME, Claim(events, curves.of_events(events), 10.0, run.DELTA, 0.05)) > 0.5
+
+
+def test_the_copy_test_finds_the_memoriser_and_nothing_else() -> None:
+    found = CopyJob(subject("memoriser"), 2).work()
+    assert [one.exact for one in found] == [5, 5]
+    honest = CopyJob(subject("gaussian-mean"), 2).work()
+    assert [one.exact for one in honest] == [0, 0]
+    assert all(1 <= one.rank <= UNPLANTED + 1 for one in honest)
+
+
+def test_near_copies_refute_only_when_a_claim_does_not_allow_them() -> None:
+    near = [Copies(0, 1)] * 10
+    assert near_p_value(near, curves.of_guarantee(1.0, 1e-5)) < 1e-20
+    assert near_p_value(near, curves.of_guarantee(10.0, 1e-5)) > 0.5
+    assert near_p_value([Copies(0, 50_000)] * 10, curves.of_guarantee(1.0, 1e-5)) == 1
+
+
+def test_one_run_guesses_see_a_method_without_noise() -> None:
+    total = pooled([OneRunJob(subject("gaussian-mean", 1e-6), 40).work() for _ in range(3)])
+    assert (total.coins, total.guesses) == (120, 24)
+    assert total.correct == 24
+
+
+def test_an_audit_of_a_correct_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(controls, "STATISTICAL", ("gaussian-mean", "unclipped"))
+    monkeypatch.setattr(controls, "BY_CHECK", ())
+    events: list[int] = []
+    reporter = Reporter(lambda event: events.append(event.done))
+    wide = replace(SMALL, runs=100)
+    report = run.audit(catalogue.method("dp-means"), wide, reporter=reporter)
+    assert report.verdict == "not refuted", report.statement
+    assert report.statement.startswith("not refuted at ε_lb = ")
+    assert report.games[0].reach == pytest.approx(1.0)
+    assert (report.games[0].n0, report.games[0].n1) == (50, 50)
+    assert {one.name for one in report.controls} == {"gaussian-mean", "unclipped", "memoriser"}
+    assert max(events) >= 800
+    report.save(tmp_path / "report.json")
+    assert load_report(tmp_path / "report.json") == report
+    assert "verified" not in json.dumps(report.model_dump(mode="json"))
+
+
+def test_an_audit_of_a_memoriser_is_refuted_and_one_with_a_blind_control_void(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(controls, "STATISTICAL", ())
+    monkeypatch.setattr(controls, "BY_CHECK", ())
+    known = controls.load_controls()
+    report = run.audit(known["memoriser"], replace(SMALL, runs=20))
+    assert report.verdict == "refuted"
+    assert report.statement.startswith("refuted: copies: ")
+    monkeypatch.setattr(controls, "STATISTICAL", ("no-noise",))
+    blind = run.audit(catalogue.method("dp-means"), replace(SMALL, runs=8))
+    assert blind.verdict == "void"
+    assert blind.statement.startswith("void: the control no-noise was judged wrongly")
+
+
+def test_references_without_a_claim_are_refused() -> None:
+    with pytest.raises(ConfigError, match="claims no privacy"):
+        run.audit(catalogue.method("real"), SMALL)
+    with pytest.raises(UnknownName, match="standard"):
+        profile("standart")
+
+
+def test_a_damaged_report_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="No audit report"):
+        load_report(tmp_path / "none.json")
+    (tmp_path / "bad.json").write_text("{}")
+    with pytest.raises(RecordError, match="not an audit report"):
+        load_report(tmp_path / "bad.json")
+    assert "statement" not in AuditReport.model_fields
+
+
+class Refusing:
+    """A job that fails."""
+
+    runs = 1
+
+    def work(self) -> None:
+        raise ConfigError("no")
+
+
+def test_an_error_in_a_worker_ends_all_workers() -> None:
+    with Reporter().task("t") as task, pytest.raises(ConfigError, match="no"):
+        results([Refusing(), Refusing()], 2, None, task)
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.slow
+def test_interrupted_audits_leave_no_process_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dpib", "audit", "dp-means", "--jobs", "2", "--out", str(tmp_path / "r.json")]
+    audit = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    time.sleep(20)
+    os.killpg(audit.pid, 2)
+    _, errors = audit.communicate(timeout=60)
+    assert audit.returncode == 130
+    assert "Traceback" not in errors
+    left = subprocess.run(["pgrep", "-g", str(audit.pid)], capture_output=True, text=True, check=False)
+    assert left.stdout == ""
+    assert not (tmp_path / "r.json").exists()
+
+
+@pytest.mark.slow
+def test_half_noise_is_refuted_in_29_of_29_repetitions() -> None:
+    assert [verdict_on("half-noise", 250) for _ in range(29)] == [True] * 29
