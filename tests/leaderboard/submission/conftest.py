@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,14 +15,13 @@ os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
 
 import pytest
 from localhub import Hub, running
+from making import FILES, Make, changed
 
 import dpib
 from dpib.records import RunRecord, load_record
 from dpib_leaderboard import recompute as process
 from dpib_leaderboard import review as reviewing
 from dpib_leaderboard.rules import place_of
-
-FILES = ("record.json", "ledger.jsonl", "grid.png", "images.parquet")
 
 
 @pytest.fixture(scope="session")
@@ -40,17 +38,6 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def record(run_folder: Path) -> RunRecord:
     return load_record(run_folder / "record.json")
-
-
-def changed(record: RunRecord, change: Callable[[dict[str, Any]], object]) -> RunRecord:
-    """Return a record with its plain content changed and its id made right again."""
-    plain = json.loads(record.to_json())
-    change(plain)
-    draft = RunRecord.from_plain(plain)
-    return draft.model_copy(update={"id": draft.content_digest})
-
-
-Make = Callable[..., Path]
 
 
 @pytest.fixture

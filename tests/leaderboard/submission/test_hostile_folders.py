@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Make
+from making import Make
 from PIL import Image, PngImagePlugin
 
 from dpib_leaderboard.review import examine, report

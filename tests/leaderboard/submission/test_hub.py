@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Make
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from localhub import Hub, cutting_proxy
+from making import Make
 
 from dpib.errors import RecordError, StorageError
 from dpib_leaderboard import limits

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import changed
 from hypothesis import given
 from hypothesis import strategies as st
+from making import changed
 
 from dpib.agreement import SeedVariance, is_reproduced, reproduction_tolerance
 from dpib.errors import ConfigError, IsolationError, PrivacyError

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import typer
-from conftest import FILES, Make
 from huggingface_hub import HfApi
 from localhub import Hub
+from making import FILES, Make
 from typer.testing import CliRunner, Result
 
 from dpib.cli.main import reported_errors

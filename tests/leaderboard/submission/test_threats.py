@@ -11,7 +11,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
-from conftest import Make, changed
+from making import Make, changed
 
 from dpib import catalogue
 from dpib.data.imagefile import load_parquet, save_grid, save_parquet
