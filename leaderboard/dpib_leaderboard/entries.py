@@ -55,6 +55,12 @@ class Entry:
         return self.valid.trust_level if self.valid else 0
 
     @property
+    def withdrawn(self) -> str | None:
+        """Why a record that was accepted once no longer counts, with the date; None if it does or never did."""
+        taken_back = self.review.invalidated if self.review and self.review.accepted else None
+        return taken_back or self.record.invalidated
+
+    @property
     def shown(self) -> RunRecord:
         """The record with the scores a board may show: those recomputed in review, else none."""
         return self.record.model_copy(update={"scores": self.valid.scores if self.valid and self.level else ()})

@@ -41,6 +41,10 @@ def review(
         typer.Option(help="The plugin's file, or a folder of 'pip install --target'; without it: a built-in method."),
     ] = None,
     seeds: Annotated[int, typer.Option(help="New seeds of a reproduction, at least 3.")] = 5,
+    evidence: Annotated[
+        list[Path] | None,
+        typer.Option(help="Your own `dpib check --json` or `dpib audit --out` of the code: trust level 3. Repeatable."),
+    ] = None,
     without_isolation: Annotated[
         bool,
         typer.Option("--without-isolation", help="Run code that you trust where it cannot be confined; no level 2."),
@@ -52,11 +56,13 @@ def review(
 
         dpib review store/demo-v1/digits/dp-means/0123456789abcdef
         dpib review store/demo-v1/digits/mine/0123456789abcdef --reproduce --code mine.py
+        dpib review store/demo-v1/digits/mine/0123456789abcdef --evidence check.json --evidence audit.json
     """
     again = _Again(code, seeds, without_isolation) if reproduce else None
+    proofs = evidence or []
     match = _PULL_REQUEST.fullmatch(submission)
     if match:
-        _review_pull_request(match[1], int(match[2]), publish, scores, data_dir, again)
+        _review_pull_request(match[1], int(match[2]), publish, scores, data_dir, again, proofs)
         return
     from dpib_leaderboard.entries import read_entries
     from dpib_leaderboard.review import examine, report
@@ -71,9 +77,13 @@ def review(
         typer.echo(invalidate_record(folder, invalidate).invalidated)
         build_rows(root)
         return
+    if proofs and again is None and (folder / "review.json").exists():
+        _add_evidence(folder, proofs)
+        build_rows(root)
+        return
     known = read_entries(root)
     inspection, found = examine(folder, known, scores=scores, data_dir=data_dir)
-    found = _reproduced(inspection, found, again, known, data_dir)
+    found = _weighed(inspection, _reproduced(inspection, found, again, known, data_dir), proofs)
     typer.echo(report(inspection, found), nl=False)
     if found is None:
         raise typer.Exit(1)
@@ -117,13 +127,37 @@ def _reproduced(
     )
 
 
+def _weighed(inspection: Inspection, found: Review | None, proofs: list[Path]) -> Review | None:
+    """Return the review with the trust level that all evidence carries, where it was accepted with scores."""
+    if found is None or not found.accepted or not found.scores or inspection.record is None:
+        return found
+    from dpib_leaderboard.evidence import read_evidence, weighed
+
+    return weighed(found, inspection.record, [read_evidence(path) for path in proofs])
+
+
+def _add_evidence(folder: Path, proofs: list[Path]) -> None:
+    """Add evidence to a review that is there; nothing is computed again."""
+    from dpib_leaderboard.entries import read_entry
+    from dpib_leaderboard.evidence import read_evidence, weighed
+
+    entry = read_entry(folder)
+    if entry.valid is None or not entry.valid.scores:
+        raise RecordError(f"{folder.name} has no review with recomputed scores that still counts. Review it first.")
+    found = weighed(entry.valid, entry.record, [read_evidence(path) for path in proofs])
+    found.save(folder)
+    typer.echo(f"trust level {found.trust_level}; for the next: {'; '.join(found.missing)}")
+    for negative in found.negatives:
+        typer.echo(f"{negative.state} ({negative.date[:10]}): {negative.reason}")
+
+
 def _say_reasons(found: Review) -> None:
     for reason in found.reasons:
         note(f"refused: {reason}")
 
 
 def _review_pull_request(
-    repo: str, number: int, publish: bool, scores: bool, data_dir: Path | None, again: _Again | None
+    repo: str, number: int, publish: bool, scores: bool, data_dir: Path | None, again: _Again | None, proofs: list[Path]
 ) -> None:
     from tempfile import TemporaryDirectory
 
@@ -143,7 +177,7 @@ def _review_pull_request(
             raise typer.Exit(1) from error
         known = read_entries(hub.snapshot().folder)
         inspection, found = examine(folder, known, place=place, author=author, scores=scores, data_dir=data_dir)
-        found = _reproduced(inspection, found, again, known, data_dir)
+        found = _weighed(inspection, _reproduced(inspection, found, again, known, data_dir), proofs)
         text = report(inspection, found)
         typer.echo(text, nl=False)
         accepted = found is not None and found.accepted

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
+from dpib.audit.levels import AuditEvidence, CheckEvidence, Negative
 from dpib.errors import RecordError
 from dpib.files import write_text_atomically
 from dpib.isolation.jail import Protections
@@ -94,6 +95,10 @@ class Review(Frozen):
         scores: as recomputed from the images; empty at level 0. The only scores a board shows.
         statement: the privacy statement, written anew from the ledger.
         reproduction: new runs by the reviewer, where they were asked for.
+        code_checks: the maintainers' verdicts of ``dpib check`` on the record's code.
+        audits: the maintainers' audits of the record's code.
+        missing: what the next trust level lacks.
+        negatives: refuted or stale, with reason and date; always shown.
         invalidated: why it no longer counts, with the date; None while it does.
     """
 
@@ -112,6 +117,10 @@ class Review(Frozen):
     statement: str = ""
     checks: tuple[Check, ...]
     reproduction: Reproduction | None = None
+    code_checks: tuple[CheckEvidence, ...] = ()
+    audits: tuple[AuditEvidence, ...] = ()
+    missing: tuple[str, ...] = ()
+    negatives: tuple[Negative, ...] = ()
     invalidated: str | None = None
 
     @property

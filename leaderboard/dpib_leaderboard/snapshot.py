@@ -21,6 +21,7 @@ from dpib.spec import canonical_json
 from dpib.standings import CONFIDENCE, HEADLINE, MIN_SEEDS, standings
 from dpib_leaderboard.cards import Cards, read_cards
 from dpib_leaderboard.entries import Entry, one_line
+from dpib_leaderboard.history import stale_reason
 from dpib_leaderboard.overall import overall_standings
 from dpib_leaderboard.paper import TRACK, paper_rows
 from dpib_leaderboard.reviews import LEVELS
@@ -46,7 +47,7 @@ ABOUT = (
 FOR_RANKS = (*GROUP, "seed", "reference", HEADLINE, "accuracy_stderr", "spent_epsilon", "minutes", "created")
 ROW = (
     *("kind", *KEYS, *ABOUT),
-    *("mean", "low", "high", "rank_best", "rank_worst", "tie", "ranked", "why", "level", "seeds"),
+    *("mean", "low", "high", "rank_best", "rank_worst", "tie", "ranked", "why", "level", "negatives", "seeds"),
     *("attempts", "spent", "minutes", "memory", "created", "scores", "undefined", "records", "note"),
 )
 """Columns of ``rows``; the paper's rows fill some of them."""
@@ -62,6 +63,9 @@ def _pretraining(record: RunRecord) -> str:
 def _unranked_reason(entry: Entry, cards: Cards) -> str:
     """Return why a record takes no part in ranks; empty if it does."""
     record, privacy = entry.record, entry.record.privacy
+    ended = [one["words"] for one in _negatives(entry) if one["state"] != "stale"]
+    if ended:
+        return "; ".join(ended)
     track = cards.tracks.get(record.task.spec.track)
     if entry.level == 0:
         return "self-reported: nobody has recomputed it"
@@ -77,6 +81,18 @@ def _unranked_reason(entry: Entry, cards: Cards) -> str:
     return ""
 
 
+def _negatives(entry: Entry) -> list[dict[str, str]]:
+    """Return what speaks against a record, each with its state and, in words, date and reason."""
+    review = entry.review
+    found = [(one.state, f"{one.state} on {one.date[:10]}: {one.reason}") for one in review.negatives] if review else []
+    if entry.withdrawn:
+        found.append(("withdrawn", f"withdrawn: {entry.withdrawn}"))
+    stale = stale_reason(entry.record)
+    if stale:
+        found.append(("stale", f"stale: {stale}"))
+    return [{"state": state, "words": one_line(words, 200)} for state, words in found]
+
+
 def _flat(entry: Entry, cards: Cards) -> dict[str, Any]:
     record, privacy = entry.shown, entry.record.privacy
     method = cards.methods.get(record.method.name, {})
@@ -89,6 +105,7 @@ def _flat(entry: Entry, cards: Cards) -> dict[str, Any]:
     return {
         **row_of(record),
         "level": entry.level,
+        "negatives": _negatives(entry),
         "why": why,
         "pool": "" if why == REFERENCE else why,
         "title": one_line(record.method.title),
@@ -106,9 +123,9 @@ def _flat(entry: Entry, cards: Cards) -> dict[str, Any]:
 
 
 def _standing(entries: Sequence[Entry]) -> list[Entry]:
-    """Leave out what was refused, invalidated, or superseded by a reviewed record."""
+    """Leave out what was refused or is superseded by a reviewed record; what was withdrawn stays, without scores."""
     replaced = {entry.record.supersedes for entry in entries if entry.level}
-    return [e for e in entries if not e.refused and e.record.invalidated is None and e.record.id not in replaced]
+    return [e for e in entries if (not e.refused or e.withdrawn) and e.record.id not in replaced]
 
 
 def tie_groups(cell: pd.DataFrame) -> list[int]:
@@ -160,6 +177,7 @@ def _row(part: Sequence[Mapping[str, Any]], rank: Mapping[str, Any]) -> dict[str
         "ranked": bool(rank.get("ranked", False)),
         "why": first["why"] or ("" if rank.get("ranked") else f"{seeds} of {MIN_SEEDS} seeds"),
         "level": min(one["level"] for one in part),
+        "negatives": [*{one["words"]: one for flat in part for one in flat["negatives"]}.values()],
         "seeds": seeds,
         "attempts": max(one["attempts"] for one in part),
         "spent": _largest(one["spent_epsilon"] for one in part),

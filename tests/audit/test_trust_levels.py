@@ -7,24 +7,16 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from dpib.audit.levels import AuditEvidence, CheckEvidence, Negative, Reproduction, Subject, standing
+from dpib.audit.levels import AuditEvidence, CheckEvidence, Negative, ReproductionEvidence, Subject, standing
 
 CODE, OTHER = "a" * 64, "b" * 64
 SUBJECT = Subject(code_digest=CODE, dataset_version="mnist-1", suite_version=2)
 DAY = "2026-01-02T00:00:00+00:00"
 
 
-def reproduction(seed: int, **changes: Any) -> Reproduction:
-    return Reproduction(
-        **{
-            "subject": SUBJECT,
-            "seed": seed,
-            "seed_was_unknown": True,
-            "within_tolerance": True,
-            "date": DAY,
-            **changes,
-        }
-    )
+def reproduction(*seeds: int, **changes: Any) -> ReproductionEvidence:
+    plain = {"code_digest": CODE, "dataset_version": "mnist-1", "seeds": seeds, "agrees": True, "date": DAY}
+    return ReproductionEvidence(**{**plain, **changes})
 
 
 def check(**changes: Any) -> CheckEvidence:
@@ -36,7 +28,7 @@ def audit(**changes: Any) -> AuditEvidence:
     return AuditEvidence(**{**plain, "date": DAY, **changes})
 
 
-REPRODUCED = [reproduction(seed) for seed in (11, 12, 13)]
+REPRODUCED = [reproduction(11, 12, 13)]
 
 
 def level(**evidence: Any) -> int:
@@ -54,10 +46,12 @@ def test_full_evidence_gives_level_three_and_names_what_a_reviewer_adds() -> Non
     ("evidence", "expected"),
     [
         ({"recomputed": False}, 0),
-        ({"reproductions": REPRODUCED[:2]}, 1),
-        ({"reproductions": [*REPRODUCED[:2], REPRODUCED[0]]}, 1),
-        ({"reproductions": [*REPRODUCED[:2], reproduction(13, seed_was_unknown=False)]}, 1),
-        ({"reproductions": [*REPRODUCED, reproduction(14, within_tolerance=False)]}, 1),
+        ({"reproductions": []}, 1),
+        ({"reproductions": [reproduction(11, 12)]}, 1),
+        ({"reproductions": [reproduction(11, 12, 11)]}, 1),
+        ({"reproductions": [reproduction(11, 12, 13, code_digest=OTHER)]}, 1),
+        ({"reproductions": [reproduction(11, 12, 13, agrees=None)]}, 1),
+        ({"reproductions": [*REPRODUCED, reproduction(14, 15, 16, agrees=False)]}, 1),
         ({"checks": []}, 2),
         ({"checks": [check(passed=False)]}, 2),
         ({"checks": [check(passed=False, undecided=("sampling",))]}, 2),

@@ -35,13 +35,17 @@ class Subject(Frozen):
     suite_version: int
 
 
-class Reproduction(Frozen):
-    """One run by the platform of pinned code, at a seed the submitter did not know."""
+class ReproductionEvidence(Frozen):
+    """New runs of pinned code by the platform, at seeds the submitter could not know.
 
-    subject: Subject
-    seed: int
-    seed_was_unknown: bool
-    within_tolerance: bool
+    Attributes:
+        agrees: whether they confirm the submission; None if they could not tell, or the code was not confined.
+    """
+
+    code_digest: Digest
+    dataset_version: str
+    seeds: tuple[int, ...]
+    agrees: bool | None
     date: str
 
 
@@ -117,7 +121,7 @@ def standing(
     subject: Subject,
     *,
     recomputed: bool,
-    reproductions: Sequence[Reproduction] = (),
+    reproductions: Sequence[ReproductionEvidence] = (),
     checks: Sequence[CheckEvidence] = (),
     audits: Sequence[AuditEvidence] = (),
     unsupported: Negative | None = None,
@@ -128,7 +132,7 @@ def standing(
     Args:
         subject: the triple in question.
         recomputed: the platform recomputed scores and ε from the samples, and the copy test passed (level 1).
-        reproductions: runs by the platform, of any triple.
+        reproductions: runs by the platform, of any code.
         checks: verdicts of ``dpib check``, of any code.
         audits: audits, of any code; a void one counts for nothing.
         unsupported: the claim has an event that the platform cannot price.
@@ -163,16 +167,15 @@ def _same_code(evidence: CheckEvidence | AuditEvidence, subject: Subject) -> boo
     return (evidence.code_digest, evidence.suite_version) == (subject.code_digest, subject.suite_version)
 
 
-def _missing_reproductions(subject: Subject, reproductions: Sequence[Reproduction]) -> list[str]:
-    mine = [one for one in reproductions if one.subject == subject and one.seed_was_unknown]
-    seeds = {one.seed for one in mine}
-    astray = sorted({one.seed for one in mine if not one.within_tolerance})
-    missing = []
-    if len(seeds) < FEWEST_SEEDS:
-        missing.append(f"reproductions at {FEWEST_SEEDS} seeds unknown to the submitter ({len(seeds)} so far)")
-    if astray:
-        missing.append(f"agreement within the tolerance at seeds {', '.join(map(str, astray))}")
-    return missing
+def _missing_reproductions(subject: Subject, reproductions: Sequence[ReproductionEvidence]) -> list[str]:
+    mine = [one for one in reproductions if _same_data(one, subject) and len(set(one.seeds)) >= FEWEST_SEEDS]
+    if not mine:
+        return [f"reproductions at {FEWEST_SEEDS} seeds unknown to the submitter"]
+    return [] if all(one.agrees for one in mine) else ["agreement of the reproductions within the tolerance"]
+
+
+def _same_data(one: ReproductionEvidence, subject: Subject) -> bool:
+    return (one.code_digest, one.dataset_version) == (subject.code_digest, subject.dataset_version)
 
 
 def _missing_check(mine: Sequence[CheckEvidence]) -> list[str]:
@@ -198,7 +201,7 @@ def _missing_audit(valid: Sequence[AuditEvidence]) -> list[str]:
 
 def _stale(
     subject: Subject,
-    reproductions: Sequence[Reproduction],
+    reproductions: Sequence[ReproductionEvidence],
     checks: Sequence[CheckEvidence],
     audits: Sequence[AuditEvidence],
 ) -> list[Negative]:
@@ -212,12 +215,9 @@ def _stale(
                 f"the {kind} is of suite version {latest.suite_version}, the present one is {subject.suite_version}"
             )
             found.append(Negative(state="stale", reason=reason, date=latest.date))
-    of_code = [one for one in reproductions if one.subject.code_digest == subject.code_digest]
-    if of_code and not any(one.subject == subject for one in of_code):
-        last = max(of_code, key=lambda one: one.date)
-        reason = (
-            f"the reproductions are of dataset {last.subject.dataset_version} and suite version "
-            f"{last.subject.suite_version}"
-        )
+    runs = [one for one in reproductions if one.code_digest == subject.code_digest]
+    if runs and not any(_same_data(one, subject) for one in runs):
+        last = max(runs, key=lambda one: one.date)
+        reason = f"the reproductions are of dataset {last.dataset_version}"
         found.append(Negative(state="stale", reason=reason, date=last.date))
     return found

@@ -1,5 +1,7 @@
 // Which rows a view shows. Nothing here touches a rank.
 
+import { isHidden } from "./data.js";
+
 export const FILTERS = [
   ["noise", "Noise at", [["input", "input"], ["model", "model"], ["output", "output"], ["mix", "mix"]], (row) => row.noise],
   ["pre", "Public data", [["none", "none"], ["all", "all"], ["selected", "selected"]], (row) => row.pretraining],
@@ -18,7 +20,7 @@ export function visibleRows(board, state, columns) {
   return board.inTrack(state.track).filter((row) => {
     if (!everyDataset && row.dataset !== state.dataset) return false;
     if (!everyEpsilon && row.epsilon !== epsilon) return false;
-    if (row.level === 0 && !state.level?.includes("0")) return false;
+    if (isHidden(row) && !state.level?.includes("0")) return false;
     if (stays(row)) return true;
     if (!query.every((word) => row.haystack.includes(word))) return false;
     for (const [name, , , of] of active) {

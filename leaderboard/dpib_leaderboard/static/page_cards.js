@@ -1,7 +1,7 @@
 // Pages of methods, datasets and metrics: the card, and every row that belongs to it.
 
 import { byKey } from "./columns.js";
-import { familyOf, noiseOf, number, score, scoresOf, standingWords } from "./data.js";
+import { familyOf, isHidden, noiseOf, number, score, scoresOf, standingWords } from "./data.js";
 import { copyButton, facts, h, link, simpleTable } from "./dom.js";
 import { linesOf } from "./page_overview.js";
 import { curves } from "./plots.js";
@@ -36,7 +36,7 @@ const unknown = (kind, name) => h("section", null, h("h1", null, `No ${kind} of 
 export function methodPage(board, { argument: name }) {
   const kind = (card) => [familyOf(card), noiseOf(card)].filter(Boolean).join(", ");
   if (!name) return index("Methods", "What makes the synthetic images. A method's page has its card, its departures from the paper, and all its results.", "method", board.cards.methods, (card) => [card.summary, `${kind(card)}.`].filter(Boolean).join(" "), (card) => !card.published);
-  const rows = board.rows.filter((row) => row.method === name && row.level !== 0);
+  const rows = board.rows.filter((row) => row.method === name && !isHidden(row));
   const card = board.card("methods", name);
   if (!card && !rows.length) return unknown("method", name);
   const about = card || { title: name };

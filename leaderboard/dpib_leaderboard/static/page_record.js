@@ -1,7 +1,7 @@
 // One record in human words: guarantee, scores, samples, ledger, command, and what differs from another record.
 
 import { byKey } from "./columns.js";
-import { badges, fetchJson, number, recordUrl } from "./data.js";
+import { GRAVE, badges, fetchJson, number, recordUrl } from "./data.js";
 import { diffPanel, leaves, shown } from "./diff_panel.js";
 import { copyButton, facts, h, link, simpleTable } from "./dom.js";
 import { reviewPanel } from "./review_panel.js";
@@ -44,7 +44,7 @@ function marks(board, { record, level }) {
   if (task.spec.public === "none") found.splice(1, 0, ["no public data", "Pretrained on nothing public."]);
   if (privacy.relation === relation[0]) found.push([relation[1], "Neighbouring datasets differ by one image, added or removed."]);
   const trust = [`trust ${level}: ${board.levels[level]}`, "What the board's maintainers have checked; see How to read."];
-  return h("ul", { class: "badges", "aria-label": "Badges" }, [trust, ...found].map(([name, hint]) => h("li", { class: `badge ${["tuned", "declared", "not private"].includes(name) || (name === trust[0] && level === 0) ? "warn" : ""}`, "data-hint": hint, tabindex: "0" }, name)));
+  return h("ul", { class: "badges", "aria-label": "Badges" }, [trust, ...found].map(([name, hint]) => h("li", { class: `badge ${GRAVE.includes(name) || (name === trust[0] && level === 0) ? "warn" : ""}`, "data-hint": hint, tabindex: "0" }, name)));
 }
 
 function render(board, page, state, go) {

@@ -2,6 +2,7 @@
 
 import { COLUMNS, chosenColumns } from "./columns.js";
 import { choice, copyButton, download, h } from "./dom.js";
+import { isHidden } from "./data.js";
 import { toCsv, toJson, toLatex } from "./export.js";
 import { FILTERS, visibleRows } from "./filters.js";
 import { format } from "./state.js";
@@ -29,7 +30,7 @@ export function tablePage(board, context) {
   };
   let rows = [];
   let columns = [];
-  const hidden = board.rows.filter((row) => row.track === state.track && row.level === 0).length;
+  const hidden = board.rows.filter((row) => row.track === state.track && isHidden(row)).length;
   const table = new Table(board, { caption: "Results", onSort: (sort) => apply({ sort }) });
   const count = h("p", { class: "count", role: "status", "aria-live": "polite" });
 
@@ -115,6 +116,6 @@ export function tablePage(board, context) {
 
 // What search and filters choose from; columns are chosen by it, so that filtering does not move them.
 const scopeOf = (board, state) =>
-  board.inTrack(state.track).filter((row) => (state.dataset === "all" || row.dataset === state.dataset) && (state.eps === "all" || String(row.epsilon) === state.eps) && (row.level !== 0 || state.level?.includes("0")));
+  board.inTrack(state.track).filter((row) => (state.dataset === "all" || row.dataset === state.dataset) && (state.eps === "all" || String(row.epsilon) === state.eps) && (!isHidden(row) || state.level?.includes("0")));
 
 const toggled = (list, key, on) => (on ? [...new Set([...(list || []), key])] : (list || []).filter((one) => one !== key));

@@ -1,7 +1,7 @@
 // The table widget: fixed first columns, sort, keyboard, and rows made only while they are in view.
 
 import { arrow } from "./columns.js";
-import { badges, standingHint, whyEmpty } from "./data.js";
+import { GRAVE, badges, standingHint, whyEmpty } from "./data.js";
 import { h, link } from "./dom.js";
 import { format } from "./state.js";
 
@@ -34,7 +34,7 @@ function cellContent(row, column, board) {
     return link(format("method", row.method), row.label, { tabindex: "-1" });
   }
   if (column.key === "level" && row.level !== null) return h("span", { class: `trust t${row.level}` }, `${row.level} ${board.levels[row.level]}`);
-  if (column.key === "badges") return badges(row).map(([name, hint]) => h("span", { class: `badge ${name === "tuned" || name === "declared" || name === "not private" ? "warn" : ""}`, "data-hint": hint }, name));
+  if (column.key === "badges") return badges(row).map(([name, hint]) => h("span", { class: `badge ${GRAVE.includes(name) ? "warn" : ""}`, "data-hint": hint }, name));
   if (column.key === "created" && row.records?.length) return link(format("record", row.records[0]), column.text(row), { tabindex: "-1" });
   return column.text(row);
 }

@@ -59,12 +59,19 @@ def test_the_reviewers_scores_are_shown_not_the_submitted_ones() -> None:
     assert _row([(inflated, review)])["scores"]["accuracy[noisy-senv]"] == 50
 
 
-@pytest.mark.parametrize("change", [{"accepted": False}, {"invalidated": "2026: wrong data"}, {"record": "1" * 64}])
-def test_a_refused_or_invalidated_record_or_a_foreign_review_is_no_result(change: dict[str, Any]) -> None:
+@pytest.mark.parametrize("change", [{"accepted": False}, {"record": "1" * 64}])
+def test_a_refused_record_or_one_with_a_foreign_review_is_no_result(change: dict[str, Any]) -> None:
     record = make_record()
     snapshot = _snapshot([(record, review_of(record, **change))])
     assert "run" not in snapshot["rows"]["kind"]
     assert snapshot["records"]["refused"] == [True]
+
+
+def test_a_withdrawn_record_stays_visible_with_its_reason_and_without_scores() -> None:
+    record = make_record()
+    row = _row([(record, review_of(record, invalidated="2026-02-01: wrong data"))])
+    assert (row["ranked"], row["level"], row["scores"]) == (False, 0, {})
+    assert {one["state"]: one["words"] for one in row["negatives"]}["withdrawn"] == "withdrawn: 2026-02-01: wrong data"
 
 
 @pytest.mark.parametrize("level", [True, "3", -1, 9, 2.5, None])
