@@ -111,7 +111,7 @@ export function whyEmpty(row, name, board) {
   const reason = own(row.undefined, name);
   if (reason) return `Undefined: ${reason}`;
   if (row.kind === "paper") return "The paper prints no such number for this dataset and ε.";
-  if (row.level === 0 && row.negatives?.length) return row.why;
+  if (isEnded(row)) return row.why;
   if (row.level === 0) return "Self-reported: scores are shown once they are recomputed.";
   const metrics = board.card("tracks", row.track)?.metrics || [];
   const metric = name.replace(/\[.*$/, "");
@@ -124,8 +124,9 @@ const NOISE = { input: "noise on the input", model: "noise on the model", output
 export const familyOf = (card) => own(FAMILIES, card.family) || card.family;
 export const noiseOf = (card) => own(NOISE, card.noise_location || card.noise) || card.noise_location || card.noise || "no noise";
 
-// Self-reported rows are hidden unless asked for; what speaks against a claim is always shown.
-export const isHidden = (row) => row.level === 0 && !row.negatives?.length;
+// Self-reported rows are hidden unless asked for; a claim that was refuted or withdrawn is always shown.
+const isEnded = (row) => Boolean(row.negatives?.some((one) => one.state !== "stale"));
+export const isHidden = (row) => row.level === 0 && !isEnded(row);
 
 export const GRAVE = ["refuted", "unsupported", "stale", "withdrawn", "tuned", "declared", "not private"];
 
