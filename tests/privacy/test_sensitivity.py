@@ -205,7 +205,8 @@ def test_outer_products_are_clipped_and_summed_as_their_rows_are(
         right = torch.randn(size, q, generator=draw, dtype=torch.float64)
         if extreme:
             left, right = (
-                part * torch.tensor(FACTORS, dtype=torch.float64)[torch.randint(len(FACTORS), (size, 1), generator=draw)]
+                part
+                * torch.tensor(FACTORS, dtype=torch.float64)[torch.randint(len(FACTORS), (size, 1), generator=draw)]
                 for part in (left, right)
             )
         pairs.append((left, right))

@@ -79,9 +79,7 @@ class TangentFeatures:
         """Return (K, D): row k is the sum of φ over float images with label k."""
         pairs = self.factors(images, differentiable=images.requires_grad)
         chosen = F.one_hot(labels, n_classes).to(images.device)
-        blocks = [
-            torch.einsum("bk,bp,bq->kpq", chosen.to(left.dtype), left, right).flatten(1) for left, right in pairs
-        ]
+        blocks = [torch.einsum("bk,bp,bq->kpq", chosen.to(left.dtype), left, right).flatten(1) for left, right in pairs]
         return torch.cat(blocks, dim=1)
 
 
