@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from dpib.data.images import LabelledImages, PublicDataset, Splits
     from dpib.privacy.dpsgd import DpSgdPlan
     from dpib.privacy.private import PrivateDataset
+    from dpib.privacy.rows import OuterProducts
 
 __all__ = [
     "API_VERSION",
@@ -72,6 +73,7 @@ __all__ = [
     "MetricCard",
     "MetricError",
     "MetricPlugin",
+    "OuterProducts",
     "PluginError",
     "PrivacyError",
     "PrivateDataset",
@@ -98,6 +100,7 @@ __all__ = [
 _NEEDS_TORCH = {
     "DpSgdPlan": "dpib.privacy.dpsgd",
     "LabelledImages": "dpib.data.images",
+    "OuterProducts": "dpib.privacy.rows",
     "PrivateDataset": "dpib.privacy.private",
     "PublicDataset": "dpib.data.images",
     "RunContext": "dpib.context",

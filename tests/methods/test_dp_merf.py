@@ -9,7 +9,7 @@ from method_harness import Harness, Silent
 from dpib.data.catalog.digits import CARD as DIGITS
 from dpib.data.images import LabelledImages, PublicDataset
 from dpib.privacy.noise import NoiseSource
-from dpib_plugins.dp_merf.features import FourierFeatures, sum_by_class
+from dpib_plugins.dp_merf.features import FourierFeatures
 from dpib_plugins.dp_merf.method import DpMerf, DpMerfConfig
 
 SMALL = DpMerfConfig(
@@ -95,7 +95,7 @@ def test_training_reduces_the_distance_to_the_release(tmp_path, digits, balanced
         method = DpMerf(SMALL.model_copy(update={"steps": steps}), harness.task, harness.context)
         method.fit(harness.private)
         embed = FourierFeatures(64, 300, 4.0, harness.context.seeds.torch("frequencies"), "cpu")
-        made = sum_by_class(embed.of_bytes(method.generate(balanced), balanced), balanced, 10) / len(balanced)
+        made = embed.sums(method.generate(balanced) / 255, balanced, 10) / len(balanced)
         return float((made - harness.context.recall("embedding") / harness.task.nominal_size).square().sum())
 
     assert distance(60) < distance(1) / 4

@@ -17,7 +17,8 @@ from dpib.errors import BudgetExceeded, DataError, PrivacyError, UnaccountedAcce
 from dpib.privacy.dpsgd import DpSgdPlan
 from dpib.privacy.events import NonPrivate, PureDp, SampledGaussian
 from dpib.privacy.ledger import parse_charges, read_ledger_lines
-from dpib.privacy.private import CHUNK, PrivateDataset, Statistic
+from dpib.privacy.private import CHUNK, PrivateDataset
+from dpib.privacy.rows import Statistic
 from dpib.progress import RunEvent
 from dpib.spec import Relation
 from dpib.testing.replay import RecordingNoise

@@ -17,7 +17,7 @@ from dpib.data.images import LabelledImages
 from dpib.privacy import private
 from dpib.privacy.dpsgd import DpSgdPlan
 from dpib.privacy.noise import NoiseSource
-from dpib.privacy.private import Statistic, clip_rows
+from dpib.privacy.rows import OuterProducts, Statistic, clip_rows, clipped_sum
 from dpib.spec import TaskInfo
 from dpib.testing.replay import RecordingNoise, distances, neighbours_differ_by
 
@@ -188,6 +188,38 @@ def test_clipped_rows_are_finite_and_within_the_norm_whatever_they_were(clipping
 def test_a_row_within_the_norm_is_left_alone_and_a_longer_one_keeps_its_direction() -> None:
     clipped = clip_rows(torch.tensor([[0.3, 0.4], [30.0, 40.0]]), 1.0)
     torch.testing.assert_close(clipped, torch.tensor([[0.3, 0.4], [0.6, 0.8]], dtype=torch.float64))
+
+
+FACTORS = (1e-300, 1e-170, 1e-30, 0.0, 0.5, 3.0, 1e170, 1e300, float("nan"), float("inf"), -float("inf"))
+
+
+@given(seed=st.integers(0, 2**31), size=st.integers(1, 9), classes=st.integers(1, 3), extreme=st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_outer_products_are_clipped_and_summed_as_their_rows_are(
+    seed: int, size: int, classes: int, extreme: bool
+) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    pairs = []
+    for p, q in ((3, 4), (1, 2), (5, 1)):
+        left = torch.randn(size, p, generator=draw, dtype=torch.float64)
+        right = torch.randn(size, q, generator=draw, dtype=torch.float64)
+        if extreme:
+            left, right = (
+                part
+                * torch.tensor(FACTORS, dtype=torch.float64)[torch.randint(len(FACTORS), (size, 1), generator=draw)]
+                for part in (left, right)
+            )
+        pairs.append((left, right))
+    rows = OuterProducts(tuple(pairs))
+    labels = torch.randint(classes, (size,), generator=draw)
+    total = clipped_sum(rows, labels, classes, 1.5)
+    assert total.shape == (classes, rows.width) and bool(torch.isfinite(total).all())
+    for one in range(size):
+        single = OuterProducts(tuple((left[one : one + 1], right[one : one + 1]) for left, right in pairs))
+        assert float(clipped_sum(single, torch.zeros(1, dtype=torch.int64), 1, 1.5).norm()) <= 1.5 * SLACK
+    if not extreme:
+        dense = torch.cat([torch.einsum("bp,bq->bpq", *pair).flatten(1) for pair in pairs], dim=1)
+        torch.testing.assert_close(total, clipped_sum(dense, labels, classes, 1.5), rtol=1e-12, atol=1e-12)
 
 
 # ---- the helper must be able to fail ----

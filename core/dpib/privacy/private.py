@@ -21,21 +21,11 @@ from dpib.privacy.dpsgd import DpSgdPlan, Loss, check_trainable, train_privately
 from dpib.privacy.events import NonPrivate, PureDp, SampledGaussian
 from dpib.privacy.ledger import Charge, PrivacyLedger
 from dpib.privacy.noise import NoiseSource
+from dpib.privacy.rows import Statistic, clipped_sum, row_width
 from dpib.spec import Relation, TaskInfo, describe_validation_error
 
 CHUNK = 1000
 """Records whose statistic is computed at once."""
-
-Statistic = Callable[[Tensor, Tensor], Tensor]
-"""Maps images uint8 (B, C, H, W) and labels int64 (B,) to float rows (B, D), each from its own record alone."""
-
-
-def clip_rows(rows: Tensor, clipping_norm: float) -> Tensor:
-    """Return float64 rows of L2 norm at most ``clipping_norm``; a row that is not finite becomes zero."""
-    rows = rows.detach().double()
-    norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    finite = torch.isfinite(norms)
-    return torch.where(finite, rows * (clipping_norm / norms.clamp(min=clipping_norm)), 0.0)
 
 
 class NoisySums:
@@ -172,26 +162,24 @@ class PrivateDataset:
     ) -> Tensor:
         assert isinstance(charge.event, SampledGaussian)
         sample = self._noise.poisson_sample(len(self._data), charge.event.sample_rate, charge.id, step)
-        total = self._zero_sum(statistic, by_class)
+        width, n_classes = self._width(statistic), self.task.n_classes if by_class else 1
+        total = torch.zeros((n_classes, width), dtype=torch.float64, device=self._context.device)
         with self._context.reporter.task(charge.label):  # without counts: how many records there are is private
             for images, labels in self._chunks(sample):
                 rows = statistic(images, labels)
-                if rows.shape != (len(labels), total.shape[1]) or not rows.is_floating_point():
+                if row_width(rows, len(labels)) != width:
                     raise PrivacyError(f"'{charge.label}': expected one float row per image, as wide as a blank one's.")
-                classes = labels if by_class else torch.zeros_like(labels)
-                total.index_add_(0, classes, clip_rows(rows, clipping_norm))
+                total += clipped_sum(rows, labels if by_class else torch.zeros_like(labels), n_classes, clipping_norm)
         return total.cpu() if by_class else total[0].cpu()
 
-    def _zero_sum(self, statistic: Statistic, by_class: bool) -> Tensor:
-        """Return zeros of the sum's shape, learnt from one blank image, so that an empty sample has a sum too."""
+    def _width(self, statistic: Statistic) -> int:
+        """Return the width of the statistic's rows, learnt from one blank image: an empty sample has a sum too."""
         device = self._context.device
         blank = torch.zeros((1, *self.task.shape), dtype=torch.uint8, device=device)
-        rows = statistic(blank, torch.zeros(1, dtype=torch.int64, device=device))
-        if rows.ndim != 2 or len(rows) != 1 or not rows.is_floating_point():
-            raise PrivacyError(
-                f"Expected the statistic of 1 image as float (1, D), got {rows.dtype} {tuple(rows.shape)}."
-            )
-        return torch.zeros((self.task.n_classes if by_class else 1, rows.shape[1]), dtype=torch.float64, device=device)
+        width = row_width(statistic(blank, torch.zeros(1, dtype=torch.int64, device=device)), 1)
+        if width is None:
+            raise PrivacyError("Expected the statistic of 1 image as float (1, D).")
+        return width
 
     def plan_noisy_sums(
         self,
@@ -246,7 +234,8 @@ class PrivateDataset:
         """Release one sum of clipped rows plus Gaussian noise.
 
         Args:
-            statistic: maps images uint8 (B, C, H, W) and labels int64 (B,) to float rows (B, D), row by row.
+            statistic: maps images uint8 (B, C, H, W) and labels int64 (B,) to float rows (B, D), row by row; rows that
+                are outer products may be given by their factors, ``OuterProducts``.
             label: what it is for; unique in the run.
             clipping_norm: L2 bound C on each row: the L2 sensitivity under add-or-remove-one.
             noise_multiplier: noise standard deviation over C; None: the smallest that fits the remaining budget.

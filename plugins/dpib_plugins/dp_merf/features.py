@@ -40,7 +40,7 @@ class FourierFeatures:
         """Map uint8 images (B, C, H, W) to features (B, D), row by row."""
         return self(images.float() / 255)
 
-
-def sum_by_class(features: Tensor, labels: Tensor, n_classes: int) -> Tensor:
-    """Return (K, D): row k is the sum of the features (B, D) with label k."""
-    return features.new_zeros(n_classes, features.shape[1]).index_add(0, labels, features)
+    def sums(self, images: Tensor, labels: Tensor, n_classes: int) -> Tensor:
+        """Return (K, D): row k is the sum of the features of float images with label k."""
+        features = self(images)
+        return features.new_zeros(n_classes, features.shape[1]).index_add(0, labels, features)
