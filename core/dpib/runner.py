@@ -91,7 +91,7 @@ def _execute(
 ) -> RunRecord:
     spec, task = job.spec, job.dataset.task()
     with reporter.task("load data"):
-        splits = load_splits(job.dataset, data_dir)
+        splits = load_splits(job.dataset, data_dir, reporter)
         fingerprints = {side: getattr(splits, side).fingerprint for side in SIDES}
         workspace.pin_data(fingerprints)
     noise, session = workspace.noise()
@@ -100,7 +100,7 @@ def _execute(
     context = RunContext(workspace.state, device, Seeds(spec.seed), reporter)
     public = None
     if job.public:
-        public = fit_to_task(load_public(job.public, data_dir), task, conditional=spec.pretrain == "conditional")
+        public = fit_to_task(load_public(job.public, data_dir, reporter), task, conditional=spec.pretrain == "conditional")
 
     synthesizer = job.synthesizer(job.resolved.config, task, context)
     if not workspace.images_path.exists():
