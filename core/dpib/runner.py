@@ -100,7 +100,9 @@ def _execute(
     context = RunContext(workspace.state, device, Seeds(spec.seed), reporter)
     public = None
     if job.public:
-        public = fit_to_task(load_public(job.public, data_dir, reporter), task, conditional=spec.pretrain == "conditional")
+        public = fit_to_task(
+            load_public(job.public, data_dir, reporter), task, conditional=spec.pretrain == "conditional"
+        )
 
     synthesizer = job.synthesizer(job.resolved.config, task, context)
     if not workspace.images_path.exists():

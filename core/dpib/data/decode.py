@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _MODES = {1: "L", 3: "RGB"}
 _THREADS = 8
+_Cell = tuple[int, dict[str, bytes] | None, int | None]
 BATCH = 1000
 """Rows decoded at a time."""
 
@@ -68,7 +69,7 @@ def decode_into(
     labels: np.ndarray,
     places: np.ndarray,
     start: int = 0,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int], None] | None = None,
 ) -> None:
     """Decode rows into arrays that exist, which may lie in files.
 
@@ -87,18 +88,24 @@ def decode_into(
     channels, height, width = how.shape
     threads = min(_THREADS, len(os.sched_getaffinity(0))) if how.steps else 1
     row = start
+
+    def decode(cell: _Cell) -> tuple[np.ndarray, int]:
+        return _decode(*cell, how)
+
     with ThreadPoolExecutor(threads) as pool:
         for batch in _batches(rows, how, start):
-            numbered = [(row + n, image, label) for n, (image, label) in enumerate(batch)]
-            decoded = (pool.map if threads > 1 else map)(lambda cell: _decode(*cell, how), numbered)
-            for pixels, label in decoded:
+            cells = ((row + n, image, label) for n, (image, label) in enumerate(batch))
+            for pixels, label in pool.map(decode, list(cells)) if threads > 1 else map(decode, list(cells)):
                 images[places[row]] = pixels.reshape(height, width, channels).transpose(2, 0, 1)
                 labels[places[row]] = label
                 row += 1
-            progress(row)
+            if progress:
+                progress(row)
 
 
-def _batches(rows: Dataset, how: Decoding, start: int) -> Iterator[Iterator[tuple[dict[str, bytes], int]]]:
+def _batches(
+    rows: Dataset, how: Decoding, start: int
+) -> Iterator[Iterator[tuple[dict[str, bytes] | None, int | None]]]:
     table = rows.select_columns([how.image_column, how.label_column])
     if start:
         table = table.select(range(start, len(rows)))

@@ -50,9 +50,7 @@ def load_splits(spec: DatasetSpec, data_dir: Path | None = None, reporter: Repor
     return Splits(**load_sides(spec, data_dir, reporter))
 
 
-def load_public(
-    spec: DatasetSpec, data_dir: Path | None = None, reporter: Reporter | None = None
-) -> PublicDataset:
+def load_public(spec: DatasetSpec, data_dir: Path | None = None, reporter: Reporter | None = None) -> PublicDataset:
     """Load a public dataset and check it against its card; otherwise as ``load_splits``.
 
     Raises:

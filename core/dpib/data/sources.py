@@ -99,7 +99,7 @@ def open_tables(spec: DatasetSpec, source: HubSource, location: Location) -> dic
     for role, split in layout.splits.items():
         what = f"{spec.name}, source split '{split}' of {location.place}"
         files = location.files[role] if location.kind == "mirror" else None
-        tables[role] = _open(source, split, files, what)
+        tables[role] = _open(spec, source, split, files, what)
         _check_table(spec, layout, tables[role], role, what)
     if location.kind == "hub" and source.revision is None:
         _suggest_revision(spec.name, tables)
@@ -129,7 +129,8 @@ def _locate_folder(dataset: str, source: FolderSource) -> Location:
     folder = Path(source.path)
     if not folder.is_dir():
         raise DataError(
-            f"{dataset}: its folder '{folder}' is not there. Put it back, or: dpib datasets add FOLDER --name {dataset}"
+            f"{dataset}: its folder '{folder}' is not there. Put it back, or: "
+            f"dpib datasets add FOLDER --name {dataset} --replace"
         )
     return Location("folder", str(folder), {"pool": tuple(file for file in folder.rglob("*") if file.is_file())})
 
@@ -141,6 +142,13 @@ def _cached(repo: str) -> dict[str, tuple[Path, ...]]:
     folder = Path(datasets.config.HF_DATASETS_CACHE) / repo.replace("/", "___")
     files = tuple(sorted(folder.rglob("*.arrow"))) if folder.is_dir() else ()
     return {"all": files} if files else {}
+
+
+def terms_hint(spec: DatasetSpec) -> str:
+    """Return what has to be done once before a gated repository can be read; nothing for others."""
+    if not spec.gated or not isinstance(spec.source, HubSource):
+        return ""
+    return f"Accept the terms on https://huggingface.co/datasets/{spec.source.repo} and log in: hf auth login. "
 
 
 def _mirror_hint(source: HubSource) -> str:
@@ -168,7 +176,7 @@ def _shards(dataset: str, folder: Path, split: str) -> tuple[Path, ...]:
     return files
 
 
-def _open(source: HubSource, split: str, files: tuple[Path, ...] | None, what: str) -> Dataset:
+def _open(spec: DatasetSpec, source: HubSource, split: str, files: tuple[Path, ...] | None, what: str) -> Dataset:
     """Return one split as an Arrow table, from parquet files or else from the Hub."""
     import datasets
 
@@ -181,7 +189,9 @@ def _open(source: HubSource, split: str, files: tuple[Path, ...] | None, what: s
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         reason = f"{error} ({error.__cause__})" if error.__cause__ else str(error)
         if files is None:
-            raise DataError(f"{what}: cannot be downloaded. {reason}. Connect, or {_mirror_hint(source)}") from error
+            raise DataError(
+                f"{what}: cannot be downloaded. {reason}. {terms_hint(spec)}Connect, or {_mirror_hint(source)}"
+            ) from error
         raise DataError(f"{what}: cannot be read; {_damaged(files)}. {reason}") from error
 
 

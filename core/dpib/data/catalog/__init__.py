@@ -1,4 +1,4 @@
-"""The dataset cards that come with dpib: a module each, with ``CARD``, or ``CARDS`` for several image sizes. No torch."""
+"""The dataset cards that come with dpib: a module each, with ``CARD``, or ``CARDS`` for several sizes. No torch."""
 
 from __future__ import annotations
 

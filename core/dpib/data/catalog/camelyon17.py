@@ -12,14 +12,12 @@ CARD = DatasetSpec(
     shape=(3, 32, 32),
     steps=("to-rgb", "lanczos"),
     classes=("normal", "tumor"),
-    split=SplitRule(
-        kind="ranked-hash", n_pool=302_436, sizes={"train": 269_538, "validation": 32_898, "test": 34_904}
-    ),
+    split=SplitRule(kind="ranked-hash", n_pool=302_436, sizes={"train": 269_538, "validation": 32_898, "test": 34_904}),
     fingerprints={},
     licence="CC0 1.0",
     citation=(
-        "P. Bandi et al.: From Detection of Individual Metastases to Classification of Lymph Node Status at the Patient "
-        "Level: The CAMELYON17 Challenge. IEEE TMI 38(2), 2019. P. W. Koh et al.: WILDS. ICML 2021."
+        "P. Bandi et al.: From Detection of Individual Metastases to Classification of Lymph Node Status at the "
+        "Patient Level: The CAMELYON17 Challenge. IEEE TMI 38(2), 2019. P. W. Koh et al.: WILDS. ICML 2021."
     ),
     homepage="https://wilds.stanford.edu/datasets/#camelyon17",
     preprocessing="96x96 patches of whole slides, by WILDS",

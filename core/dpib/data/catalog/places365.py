@@ -22,7 +22,7 @@ CARD = DatasetSpec(
     homepage="http://places2.csail.mit.edu",
     preprocessing="256x256 JPEG (the small images), by the authors",
     notes=(
-        "No copy on the Hub is known to match. A mirror is made from the authors' archive of small images, in the order "
+        "No copy on the Hub is known to match. A mirror is made of the authors' archive of small images, in the order "
         "of their list places365_train_standard.txt, classes named as in categories_places365.txt without the letter."
     ),
 )
