@@ -12,7 +12,10 @@ from typer.testing import CliRunner
 
 from dpib import own_cards, plugins
 from dpib.cli.main import app
+from dpib.data.load import load_public, load_splits
 from dpib.data.splits import salted_hash, split_by_name
+from dpib.errors import ConfigError
+from dpib.job import make_spec, prepare
 from dpib.spec import DatasetSpec
 
 RNG = np.random.default_rng(0)
@@ -68,7 +71,7 @@ def test_a_folder_becomes_a_dataset_that_is_listed_checked_and_loaded(photos: Pa
     assert "expected fingerprint" in err
 
 
-def test_it_runs_under_the_rules_of_a_track_and_pretrains(photos: Path, tmp_path: Path) -> None:
+def test_it_runs_under_the_rules_of_a_track(photos: Path, tmp_path: Path) -> None:
     dpib("datasets", "add", photos, "--name", "own", *ADD)
     run = ("run", "dp-means", "--dataset", "own", "--epsilon", "10", "--track", "demo", "--runs", tmp_path, "--quiet")
     code, out, err = dpib(*run, "--json")
@@ -82,7 +85,20 @@ def test_a_strangers_dataset_is_still_refused_by_a_track() -> None:
     assert "not mnist" in err
 
 
-def test_public_images_are_one_side_and_never_pass_for_sensitive(photos: Path) -> None:
+def test_own_public_images_may_be_pretrained_on_and_never_take_the_sensitive_place(photos: Path) -> None:
+    dpib("datasets", "add", photos, "--name", "own", *ADD)
+    dpib("datasets", "add", photos, "--name", "mine", "--public")
+    plugins.registry.cache_clear()
+    job = prepare(make_spec("dp-merf", "own", 10.0, "demo", public="mine"))
+    assert job.public is not None
+    assert load_public(job.public).data.images.shape == (60, 1, 32, 32)
+    with pytest.raises(ConfigError, match="sensitive"):
+        load_public(job.dataset)
+    with pytest.raises(ConfigError, match="public"):
+        load_splits(job.public)
+
+
+def test_public_images_are_one_side(photos: Path) -> None:
     code, out, err = dpib("datasets", "add", photos, "--name", "mine", "--public", "--colour", "--json")
     assert code == 0, err
     card = json.loads(out)
