@@ -17,10 +17,11 @@ class BuiltIn:
 
     @hookimpl
     def dpib_datasets(self) -> Sequence[DatasetSpec]:
-        """Return the dataset cards of ``dpib.data.catalog``."""
+        """Return the dataset cards of ``dpib.data.catalog``, and those of a person's own folders."""
         from dpib.data.catalog import CARDS
+        from dpib.own_cards import own_cards
 
-        return CARDS
+        return (*CARDS, *own_cards(taken={card.name for card in CARDS}))
 
     @hookimpl
     def dpib_metrics(self) -> Sequence[MetricPlugin]:

@@ -13,7 +13,7 @@ from dpib import catalogue, config
 from dpib.catalogue import InstalledMethod
 from dpib.errors import ConfigError, UnknownName
 from dpib.machine import core_digest
-from dpib.spec import DatasetSpec, MethodCard, RunSpec, Track, describe_validation_error, sha256_text
+from dpib.spec import DatasetSpec, FolderSource, MethodCard, RunSpec, Track, describe_validation_error, sha256_text
 from dpib.synthesizer import Synthesizer
 from dpib.workspace import RunPlan
 
@@ -87,12 +87,19 @@ def make_spec(
         raise ConfigError(f"Not a run: {describe_validation_error(error)}.") from error
 
 
-def _check_rules(spec: RunSpec, track: Track, card: MethodCard) -> None:
+def _is_own(dataset: DatasetSpec) -> bool:
+    """Whether these are a person's own images: they run under any track's rules, and are never submitted."""
+    return isinstance(dataset.source, FolderSource)
+
+
+def _check_rules(
+    spec: RunSpec, track: Track, card: MethodCard, dataset: DatasetSpec, public: DatasetSpec | None
+) -> None:
     """Refuse a spec that the track or the method's card does not allow; all problems at once."""
     problems = []
-    if spec.dataset not in track.datasets:
+    if spec.dataset not in track.datasets and not _is_own(dataset):
         problems.append(f"track {track.name} has the datasets {', '.join(track.datasets)}, not {spec.dataset}")
-    if spec.public_dataset and spec.public_dataset not in track.public_datasets:
+    if public and spec.public_dataset not in track.public_datasets and not _is_own(public):
         allowed = ", ".join(track.public_datasets) or "none"
         problems.append(f"track {track.name} has the public datasets {allowed}, not {spec.public_dataset}")
     if spec.public_share:
@@ -118,7 +125,7 @@ def prepare(spec: RunSpec) -> Job:
     dataset = catalogue.dataset(spec.dataset)
     public = catalogue.dataset(spec.public_dataset) if spec.public_dataset else None
     method = catalogue.method(spec.method)
-    _check_rules(spec, track, method.card)
+    _check_rules(spec, track, method.card, dataset, public)
     synthesizer = method.load()
     return Job(
         spec=spec,

@@ -41,7 +41,7 @@ def _execute(
 ) -> RunRecord:
     spec, task = job.spec, job.dataset.task()
     with reporter.task("load data"):
-        splits = load_splits(job.dataset, data_dir)
+        splits = load_splits(job.dataset, data_dir, reporter)
         fingerprints = {side: getattr(splits, side).fingerprint for side in SIDES}
         workspace.pin_data(fingerprints)
     noise, session = workspace.noise()
@@ -49,7 +49,9 @@ def _execute(
     ledgers = _ledgers(job, file, session)
     public = None
     if job.public:
-        public = fit_to_task(load_public(job.public, data_dir), task, conditional=spec.pretrain == "conditional")
+        public = fit_to_task(
+            load_public(job.public, data_dir, reporter), task, conditional=spec.pretrain == "conditional"
+        )
     parameters = produce(job, workspace, splits.train, public, ledgers[0], noise, device, reporter)
     synthetic = load_parquet(workspace.images_path, task.shape, task.n_classes)
     scores = score(workspace, job.track, job.dataset, splits, synthetic, ledgers[1], noise, device, reporter)

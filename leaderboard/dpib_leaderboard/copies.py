@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 from torch import Tensor
 
 from dpib.data.images import LabelledImages, Splits
-from dpib.spec import BundledSource, DatasetSpec
+from dpib.spec import DatasetSpec, HubSource
 from dpib_leaderboard import limits
 from dpib_leaderboard.reviews import Check, Diversity
 
@@ -111,7 +111,7 @@ def neighbour_test(queries: Tensor, sides: dict[str, Tensor], card: DatasetSpec)
     Returns:
         The share in train, the number of distinct neighbours, and the two-sided binomial p-value.
     """
-    pooled = isinstance(card.source, BundledSource) or "test" not in card.source.splits
+    pooled = not isinstance(card.source, HubSource) or "test" not in card.source.splits
     held_out = torch.cat([sides["validation"], sides["test"]]) if pooled else sides["validation"]
     size = min(len(held_out), len(sides["train"]))
     train = _drawn(sides["train"], size, 1)

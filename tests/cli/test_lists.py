@@ -60,7 +60,7 @@ def test_check_says_what_is_here() -> None:
     found = {row["name"]: row for row in listed("datasets", "--check")}
     assert found["digits"]["present"]
     assert not found["cifar10-jpeg75"]["present"]
-    assert found["cifar10-jpeg75"]["place"]
+    assert "DPIB_DATA" in found["cifar10-jpeg75"]["problem"]
     assert "cifar10-jpeg75" in dpib("datasets", "--check").stdout
 
 

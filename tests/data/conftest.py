@@ -14,6 +14,9 @@ from PIL import Image
 
 from dpib.spec import DatasetSpec, HubSource, SplitRule
 
+_own = tempfile.TemporaryDirectory(prefix="dpib-test-own-", ignore_cleanup_errors=True)
+os.environ["DPIB_CACHE"] = f"{_own.name}/cache"
+os.environ["DPIB_DATASETS"] = f"{_own.name}/cards"
 _cache = tempfile.TemporaryDirectory(prefix="dpib-test-hf-", ignore_cleanup_errors=True)
 os.environ["HF_HOME"] = _cache.name  # read once, when `datasets` is first imported
 

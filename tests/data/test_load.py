@@ -234,7 +234,7 @@ def test_digits_match_their_fingerprints() -> None:
 
 
 @pytest.mark.mirror
-@pytest.mark.parametrize("name", ["mnist", "pneumoniamnist"])
+@pytest.mark.parametrize("name", ["mnist", "pneumoniamnist", "eurosat"])
 def test_the_mirror_matches_the_card(name: str) -> None:
     if not os.environ.get(ENVIRONMENT):
         pytest.skip(f"{ENVIRONMENT} is not set")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -25,16 +25,22 @@ The function is annotated for Typer; the first line of its docstring is the help
 
 @dataclass(frozen=True)
 class Row:
-    """A built-in command: its name, where its function is, and its help line."""
+    """A built-in command: its name, where its function is, its help line, and words after it that are commands too."""
 
     name: str
     target: str
     help: str
+    children: Mapping[str, str] = field(default_factory=dict)
 
 
 BUILT_IN = (
     Row("plugins", "dpib.cli.lists:plugins", "List methods, datasets, metrics and tracks with who brings them."),
-    Row("datasets", "dpib.cli.lists:datasets", "List datasets, or show one; --check looks whether it is here."),
+    Row(
+        "datasets",
+        "dpib.cli.datasets:datasets",
+        "List datasets, or show one; --check looks whether it is here; add takes own images.",
+        {"add": "dpib.cli.datasets:add"},
+    ),
     Row("metrics", "dpib.cli.lists:metrics", "List metrics."),
     Row("tracks", "dpib.cli.lists:tracks", "List tracks, the rules a result belongs to."),
     Row("new", "dpib.cli.new:new", "Write a plugin package with a method that works."),
@@ -53,16 +59,22 @@ class LazyCommand(TyperCommand):
     Args:
         target: dotted path of the function.
         problem: why it cannot be called, if it cannot.
+        children: first words that are commands of their own, and where their functions are.
     """
 
-    def __init__(self, name: str, target: str, help_line: str, problem: str = "") -> None:
+    def __init__(
+        self, name: str, target: str, help_line: str, problem: str = "", children: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(name=name, help=help_line)
-        self._target, self._problem = target, problem
+        self._target, self._problem, self._children = target, problem, children or {}
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Return the context of the real command, whose ``invoke`` is then called instead of this one's."""
         if self._problem:
             raise PluginError(self._problem)
+        if args and args[0] in self._children:
+            child = LazyCommand(args[0], self._children[args[0]], "")
+            return child.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
         single = typer.Typer(add_completion=False)
         function = resolve(self._target)
         single.command(self.name, help=help_text(function))(function)
@@ -100,7 +112,7 @@ class CommandTable(TyperGroup):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         for row in BUILT_IN:
-            self.add_command(LazyCommand(row.name, row.target, row.help))
+            self.add_command(LazyCommand(row.name, row.target, row.help, children=row.children))
         self._complete = False
 
     def list_commands(self, ctx: Any) -> list[str]:

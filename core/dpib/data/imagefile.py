@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dpib.data.decode import decode_rows
+from dpib.data.decode import Decoding, decode_rows
 from dpib.data.images import LabelledImages
 from dpib.data.sources import no_progress_bars
 from dpib.errors import DataError
@@ -63,7 +63,7 @@ def load_parquet(path: Path, shape: tuple[int, int, int], n_classes: int) -> Lab
     missing = {"image", "label"} - set(table.column_names)
     if missing:
         raise DataError(f"{path}: expected the columns image and label, {', '.join(sorted(missing))} missing.")
-    data = decode_rows(table, "image", "label", shape, str(path))
+    data = decode_rows(table, Decoding("image", "label", shape, str(path)))
     data.check_against(shape, n_classes, str(path))
     return data
 

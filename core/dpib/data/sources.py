@@ -1,4 +1,4 @@
-"""Where a dataset's rows come from: a library, a local mirror or the Hugging Face Hub, as one kind of table."""
+"""Where a dataset's rows come from: a library, a person's folder, a local mirror or the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from dpib.errors import DataError
-from dpib.spec import BundledSource, DatasetSpec, HubSource
+from dpib.spec import BundledSource, DatasetSpec, FolderSource, HubSource, Layout
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 ENVIRONMENT = "DPIB_DATA"
 """Environment variable that names the mirror's folder when no ``data_dir`` is given."""
 
+_STEM = re.compile(r"^.*/|\.(?:png|jpe?g|tiff?)$", re.IGNORECASE)
 _log = logging.getLogger(__name__)
 
 
@@ -30,16 +33,17 @@ class Location:
 
     Attributes:
         place: the library, folder or Hub address.
-        files: of a mirror, the parquet files per role of the source; else empty.
+        files: per role of the source, the files that are here: of a mirror, of a folder, or of the cache that
+            ``datasets`` keeps of the Hub; empty where there is none.
     """
 
-    kind: Literal["bundled", "mirror", "hub"]
+    kind: Literal["bundled", "folder", "mirror", "hub"]
     place: str
     files: Mapping[str, tuple[Path, ...]]
 
     @property
     def n_bytes(self) -> int | None:
-        """Size of the mirror's files; None for the other kinds."""
+        """Size of the files that are here; None where there is none."""
         return sum(file.stat().st_size for role in self.files.values() for file in role) if self.files else None
 
 
@@ -58,6 +62,8 @@ def locate(spec: DatasetSpec, data_dir: Path | None = None) -> Location:
     source = spec.source
     if isinstance(source, BundledSource):
         return Location("bundled", f"{source.library} ({source.loader})", {})
+    if isinstance(source, FolderSource):
+        return _locate_folder(spec.name, source)
     named = os.environ.get(ENVIRONMENT)
     root = data_dir or (Path(named) if named else None)
     if root is not None and not root.is_dir():
@@ -71,7 +77,12 @@ def locate(spec: DatasetSpec, data_dir: Path | None = None) -> Location:
         raise DataError(
             f"{spec.name}: no copy on the Hub is known to match, and {searched}. Please {_mirror_hint(source)}"
         )
-    return Location("hub", f"hf://datasets/{source.repo}@{source.revision or 'main'}", {})
+    return Location("hub", f"hf://datasets/{source.repo}@{source.revision or 'main'}", _cached(source.repo))
+
+
+def layout_at(source: HubSource, location: Location) -> Layout:
+    """Return how the copy at a location is laid out."""
+    return source.hub if location.kind == "hub" and source.hub is not None else source
 
 
 def open_tables(spec: DatasetSpec, source: HubSource, location: Location) -> dict[str, Dataset]:
@@ -84,17 +95,65 @@ def open_tables(spec: DatasetSpec, source: HubSource, location: Location) -> dic
         DataError: names the split, what was expected and what was found.
     """
     tables = {}
-    for role, split in source.splits.items():
+    layout = layout_at(source, location)
+    for role, split in layout.splits.items():
         what = f"{spec.name}, source split '{split}' of {location.place}"
-        tables[role] = _open(source, split, location.files.get(role), what)
-        _check_table(spec, source, tables[role], role, what)
+        files = location.files[role] if location.kind == "mirror" else None
+        tables[role] = _open(spec, source, split, files, what)
+        _check_table(spec, layout, tables[role], role, what)
     if location.kind == "hub" and source.revision is None:
         _suggest_revision(spec.name, tables)
     return tables
 
 
+def record_order(table: Dataset, source: HubSource, layout: Layout, what: str) -> np.ndarray:
+    """Return int64 (N,): the row of each nominal id.
+
+    Raises:
+        DataError: if ids are ranks of file names, and a name is missing or occurs twice.
+    """
+    if source.order == "stored":
+        return np.arange(len(table))
+    import pyarrow.compute
+
+    column = table.with_format("arrow")[:][layout.name_column or layout.image_column]
+    if layout.name_column is None:
+        column = pyarrow.compute.struct_field(column, "path")
+    names = [None if name is None else _STEM.sub("", name) for name in column.to_pylist()]
+    if None in names or len(set(names)) < len(names):
+        raise DataError(f"{what}: expected every image to have a file name of its own, which numbers it.")
+    return np.argsort(np.array(names))
+
+
+def _locate_folder(dataset: str, source: FolderSource) -> Location:
+    folder = Path(source.path)
+    if not folder.is_dir():
+        raise DataError(
+            f"{dataset}: its folder '{folder}' is not there. Put it back, or: "
+            f"dpib datasets add FOLDER --name {dataset} --replace"
+        )
+    return Location("folder", str(folder), {"pool": tuple(file for file in folder.rglob("*") if file.is_file())})
+
+
+def _cached(repo: str) -> dict[str, tuple[Path, ...]]:
+    """Return what the cache of ``datasets`` holds of a repository."""
+    import datasets
+
+    folder = Path(datasets.config.HF_DATASETS_CACHE) / repo.replace("/", "___")
+    files = tuple(sorted(folder.rglob("*.arrow"))) if folder.is_dir() else ()
+    return {"all": files} if files else {}
+
+
+def terms_hint(spec: DatasetSpec) -> str:
+    """Return what has to be done once before a gated repository can be read; nothing for others."""
+    if not spec.gated or not isinstance(spec.source, HubSource):
+        return ""
+    return f"Accept the terms on https://huggingface.co/datasets/{spec.source.repo} and log in: hf auth login. "
+
+
 def _mirror_hint(source: HubSource) -> str:
-    files = ", ".join(f"{source.mirror}/{split}-*.parquet" for split in source.splits.values())
+    parts = [part for split in source.splits.values() for part in split.split("+")]
+    files = ", ".join(f"{source.mirror}/{part}-*.parquet" for part in parts)
     return f"set {ENVIRONMENT} or pass --data-dir: a folder that holds {files}."
 
 
@@ -103,9 +162,12 @@ def _shards(dataset: str, folder: Path, split: str) -> tuple[Path, ...]:
     import pyarrow
     import pyarrow.parquet
 
-    files = tuple(sorted(folder.glob(f"{split}-*.parquet")))
-    if not files:
-        raise DataError(f"{dataset}: expected '{folder}' to hold {split}-*.parquet, found none.")
+    files: tuple[Path, ...] = ()
+    for part in split.split("+"):
+        found = tuple(sorted(folder.glob(f"{part}-*.parquet")))
+        if not found:
+            raise DataError(f"{dataset}: expected '{folder}' to hold {part}-*.parquet, found none.")
+        files += found
     for file in files:
         try:
             pyarrow.parquet.read_metadata(file)
@@ -114,7 +176,7 @@ def _shards(dataset: str, folder: Path, split: str) -> tuple[Path, ...]:
     return files
 
 
-def _open(source: HubSource, split: str, files: tuple[Path, ...] | None, what: str) -> Dataset:
+def _open(spec: DatasetSpec, source: HubSource, split: str, files: tuple[Path, ...] | None, what: str) -> Dataset:
     """Return one split as an Arrow table, from parquet files or else from the Hub."""
     import datasets
 
@@ -123,11 +185,13 @@ def _open(source: HubSource, split: str, files: tuple[Path, ...] | None, what: s
             if files is None:
                 return datasets.load_dataset(source.repo, revision=source.revision, split=split)
             patterns = [glob.escape(str(file)) for file in files]
-            return datasets.load_dataset("parquet", data_files={split: patterns}, split=split)
+            return datasets.load_dataset("parquet", data_files={"rows": patterns}, split="rows")
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         reason = f"{error} ({error.__cause__})" if error.__cause__ else str(error)
         if files is None:
-            raise DataError(f"{what}: cannot be downloaded. {reason}. Connect, or {_mirror_hint(source)}") from error
+            raise DataError(
+                f"{what}: cannot be downloaded. {reason}. {terms_hint(spec)}Connect, or {_mirror_hint(source)}"
+            ) from error
         raise DataError(f"{what}: cannot be read; {_damaged(files)}. {reason}") from error
 
 
@@ -160,25 +224,36 @@ def no_progress_bars() -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def _check_table(spec: DatasetSpec, source: HubSource, table: Dataset, role: str, what: str) -> None:
+def _check_table(spec: DatasetSpec, layout: Layout, table: Dataset, role: str, what: str) -> None:
     """Compare one split with the card.
 
     A public source may list further classes after the card's: those of splits that are not loaded.
     """
     import datasets
 
-    image, label = table.features.get(source.image_column), table.features.get(source.label_column)
-    if not isinstance(image, datasets.Image) or not isinstance(label, datasets.ClassLabel):
+    image, label = table.features.get(layout.image_column), table.features.get(layout.label_column)
+    flag = layout.labels == "flag"
+    fits = label == datasets.Value("bool") if flag else isinstance(label, datasets.ClassLabel)
+    if not isinstance(image, datasets.Image) or not fits:
         raise DataError(
-            f"{what}: expected columns '{source.image_column}' (Image) and '{source.label_column}' (ClassLabel), "
-            f"got {dict(table.features)}."
+            f"{what}: expected columns '{layout.image_column}' (Image) and '{layout.label_column}' "
+            f"({'true or false' if flag else 'ClassLabel'}), got {dict(table.features)}."
         )
-    names = tuple(label.names[: len(spec.classes)] if spec.role == "public" else label.names)
-    if names != spec.classes:
-        raise DataError(f"{what}: expected {_listed(spec.classes)}, got {_listed(names)}.")
+    if not flag:
+        names = tuple(label.names[: len(spec.classes)] if spec.role == "public" else label.names)
+        names = tuple(layout.aliases.get(name, name) for name in names)
+        if names != spec.classes:
+            raise DataError(f"{what}: expected {_listed(spec.classes)}, got {_listed(names)}.{_first(spec, names)}")
     expected = spec.split.n_pool if role == "pool" else spec.split.sizes[role]
     if len(table) != expected:
         raise DataError(f"{what}: expected {expected:,} rows, got {len(table):,}.")
+
+
+def _first(spec: DatasetSpec, names: tuple[str, ...]) -> str:
+    for number, (expected, found) in enumerate(zip(spec.classes, names, strict=False)):
+        if expected != found:
+            return f" The first that differs is number {number}: '{expected}', got '{found}'."
+    return ""
 
 
 def _suggest_revision(dataset: str, tables: Mapping[str, Dataset]) -> None:

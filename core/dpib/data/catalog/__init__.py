@@ -1,13 +1,21 @@
-"""The dataset cards that come with dpib: one module per dataset, each with one constant ``CARD``. No torch."""
+"""The dataset cards that come with dpib: a module each, with ``CARD``, or ``CARDS`` for several sizes. No torch."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+from types import ModuleType
 
 from dpib.spec import DatasetSpec
 
+
+def _cards(module: ModuleType) -> tuple[DatasetSpec, ...]:
+    return module.CARDS if hasattr(module, "CARDS") else (module.CARD,)
+
+
 CARDS: tuple[DatasetSpec, ...] = tuple(
-    importlib.import_module(f"{__name__}.{module.name}").CARD for module in pkgutil.iter_modules(__path__)
+    card
+    for module in pkgutil.iter_modules(__path__)
+    for card in _cards(importlib.import_module(f"{__name__}.{module.name}"))
 )
 """All cards, ordered by module name."""
