@@ -8,7 +8,7 @@ from torch import Tensor
 from dpib.api import PrivateDataset, SampledGaussian
 from dpib.data.images import LabelledImages
 from dpib.privacy.accountants import calibrate
-from dpib.privacy.private import clip_rows
+from dpib.privacy.rows import clip_rows
 from dpib_controls.correct import ClassMeans, pixels
 
 
