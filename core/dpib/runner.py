@@ -6,18 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import torch
-from torch import nn
-
 from dpib import plugins
 from dpib.context import RunContext
 from dpib.data.imagefile import load_parquet, save_grid, save_parquet
-from dpib.data.images import LabelledImages, PublicDataset
 from dpib.data.load import load_public, load_splits, locate
 from dpib.data.public import fit_to_task
 from dpib.data.splits import SIDES
-from dpib.errors import RunError
 from dpib.evaluation import evaluate
+from dpib.generation import make_images
 from dpib.job import Job, make_spec, prepare
 from dpib.machine import CostClock, choose_device
 from dpib.metrics.base import EvalInputs
@@ -28,14 +24,7 @@ from dpib.progress import Observer, Reporter, terminal_reporter
 from dpib.recording import build_record
 from dpib.records import RunRecord, load_record
 from dpib.seeds import Seeds
-from dpib.spec import sha256_text
-from dpib.synthesizer import Synthesizer
 from dpib.workspace import DEFAULT_RUNS, Workspace
-
-
-def balanced_labels(n_images: int, n_classes: int) -> torch.Tensor:
-    """Return the labels to generate, int64 (n_images,): every class equally often, the first ones take the rest."""
-    return torch.arange(n_images) % n_classes
 
 
 def _ledgers(job: Job, file: LedgerFile, session: str) -> tuple[PrivacyLedger, PrivacyLedger]:
@@ -46,39 +35,6 @@ def _ledgers(job: Job, file: LedgerFile, session: str) -> tuple[PrivacyLedger, P
         PrivacyLedger(file, "train", train, session, relation),
         PrivacyLedger(file, "validation", validation, session, relation),
     )
-
-
-def _pretrain(
-    job: Job, synthesizer: Synthesizer, public: PublicDataset, workspace: Workspace, context: RunContext
-) -> None:
-    """Pretrain in a folder shared by all runs that would do the same: it depends on nothing private."""
-    plan = job.plan(context.device)
-    key = sha256_text(
-        repr((job.spec.method, plan.config, plan.method_digest, plan.core_digest, public.data.fingerprint))
-    )
-    folder = workspace.cache / "pretrain" / job.spec.method / key[:16]
-    synthesizer.pretrain(public, RunContext(folder, context.device, Seeds(0), context.reporter))
-
-
-def _generate(job: Job, synthesizer: Synthesizer, workspace: Workspace, reporter: Reporter) -> None:
-    """Generate, check and store the synthetic set."""
-    labels = balanced_labels(job.track.n_images, len(job.dataset.classes))
-    with reporter.task("generate"):
-        images = synthesizer.generate(labels).cpu()
-        if images.dtype != torch.uint8 or images.shape != (len(labels), *job.dataset.shape):
-            raise RunError(
-                f"{job.spec.method} generated {images.dtype} {tuple(images.shape)}; expected torch.uint8 "
-                f"{(len(labels), *job.dataset.shape)}."
-            )
-        data = LabelledImages(images, labels)
-        save_grid(workspace.grid_path, data, len(job.dataset.classes))
-        save_parquet(workspace.images_path, data, job.dataset.classes)
-
-
-def count_parameters(synthesizer: Synthesizer) -> int | None:
-    """Return the number of parameters of all modules a method holds as attributes; None if it holds none."""
-    modules = [value for value in vars(synthesizer).values() if isinstance(value, nn.Module)]
-    return sum(p.numel() for module in modules for p in module.parameters()) or None
 
 
 def _execute(
@@ -102,13 +58,11 @@ def _execute(
     if job.public:
         public = fit_to_task(load_public(job.public, data_dir), task, conditional=spec.pretrain == "conditional")
 
-    synthesizer = job.synthesizer(job.resolved.config, task, context)
     if not workspace.images_path.exists():
-        if public:
-            _pretrain(job, synthesizer, public, workspace, context)
-        synthesizer.fit(PrivateDataset(splits.train, task, ledgers[0], noise, context))
-        context.once("parameters", lambda: count_parameters(synthesizer))
-        _generate(job, synthesizer, workspace, reporter)
+        private = PrivateDataset(splits.train, task, ledgers[0], noise, context)
+        data = make_images(job, task, private, public, job.track.n_images, workspace.cache, context)
+        save_grid(workspace.grid_path, data, task.n_classes)
+        save_parquet(workspace.images_path, data, task.classes)
     synthetic = load_parquet(workspace.images_path, task.shape, task.n_classes)
 
     validation = PrivateDataset(splits.validation, task, ledgers[1], noise, context)

@@ -60,6 +60,24 @@ class RunPlan(Frozen):
     torch_version: str
 
 
+def open_ledger(path: Path, released: bool) -> LedgerFile:
+    """Open a run's ledger.
+
+    Args:
+        path: the file; made when first charged.
+        released: whether the run has kept anything that came out of private data.
+
+    Raises:
+        RunError: if it is lost although something was released: the cost of that could not be accounted for.
+    """
+    if released and not path.exists():
+        raise RunError(
+            f"{path} is missing, but this run has released something. Its cost is unknown; "
+            "delete the run folder to start anew."
+        )
+    return LedgerFile(path)
+
+
 class Workspace:
     """One run folder.
 
@@ -189,12 +207,7 @@ class Workspace:
             RunError: if it is lost: what was released already could not be accounted for.
         """
         released = self.images_path.exists() or (self.state.exists() and any(self.state.iterdir()))
-        if released and not self.ledger_path.exists():
-            raise RunError(
-                f"{self.ledger_path} is missing, but this run has released something. Its cost is unknown; "
-                "delete the run folder to start anew."
-            )
-        return LedgerFile(self.ledger_path)
+        return open_ledger(self.ledger_path, released)
 
     def scores(self, metric: str) -> tuple[Score, ...] | None:
         """Return the stored scores of a metric, or None if it has to be computed."""
