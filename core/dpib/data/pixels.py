@@ -82,7 +82,10 @@ def read_pixels(source: Path | bytes, what: str, how: Preprocessing) -> np.ndarr
         image = _read_image(source, what, how)
     image = image.convert("RGB" if how.colour else "L")
     if image.size != (how.side, how.side):
-        image = ImageOps.fit(image, (how.side, how.side), method=Image.Resampling.BICUBIC)
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        square = image.crop((left, top, left + side, top + side))  # first, so that nothing outside it is mixed in
+        image = square.resize((how.side, how.side), Image.Resampling.BICUBIC)
     pixels = np.asarray(image)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 

@@ -213,7 +213,7 @@ def remarks(counts: Sequence[int], request: Request) -> list[str]:
     if request.size_is == "stated" and not 0.5 <= found / request.nominal_size <= 2:
         told.append(
             f"That is far from the nominal size {request.nominal_size}. The guarantee holds all the same, but the "
-            "method divides by the nominal size, so quality suffers; and δ should be well below 1 over the number of people."
+            "method divides by the nominal size, so quality suffers; and δ should be well below 1 over the count."
         )
     empty = [name for name, count in zip(request.classes, counts, strict=True) if not count]
     if empty:
