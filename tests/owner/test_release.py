@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from own_folder import CLASSES, write_images
 
 from dpib import plugins
@@ -24,6 +26,7 @@ from dpib.owner.rehearsal import rehearse
 from dpib.owner.release import release
 from dpib.owner.report import write_private_report
 from dpib.owner.request import Ask, OwnerJob, resolve
+from dpib.owner.statement import round_up
 from dpib.privacy.accountants import epsilon
 from dpib.privacy.events import EVENT
 from dpib.privacy.ledger import Charge
@@ -73,7 +76,7 @@ def test_the_certificate_can_be_recomputed_and_says_what_was_promised(ask: Make)
     assert certificate.environment.packages["pillow"]
     for words in (
         "scans of the clinic",
-        f"({guarantee.epsilon:.4g}, {guarantee.delta:.4g})-differential privacy",
+        f"({round_up(guarantee.epsilon)}, {round_up(guarantee.delta)})-differential privacy",
         "add-or-remove-one",
         "up to 3 images",
         "assumed: every record in every release; performed: the same; 1 of 1 releases made",
@@ -83,6 +86,11 @@ def test_the_certificate_can_be_recomputed_and_says_what_was_promised(ask: Make)
         "bicubic resize",
     ):
         assert words in certificate.statement, words
+
+
+@given(st.floats(1e-12, 1e12))
+def test_a_stated_figure_is_never_too_small(value: float) -> None:
+    assert value <= float(round_up(value)) <= value * 1.00101
 
 
 def test_sampling_is_stated_as_assumed_and_performed(toy: OwnerJob) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import ROUND_UP, Decimal
 from typing import TYPE_CHECKING
 
 from dpib.privacy.events import NonPrivate, PureDp
@@ -49,13 +50,20 @@ def describe_sampling(charge: Charge, executed: int | None) -> str:
     return f"{charge.label}: assumed: {assumed}; performed: {performed}; {done} of {event.steps} releases made"
 
 
+def round_up(value: float) -> str:
+    """Return a number with four significant digits that is never below the value."""
+    exponent = math.floor(math.log10(value)) - 3 if 0 < value < math.inf else 0
+    up = Decimal(value).quantize(Decimal(1).scaleb(exponent), ROUND_UP)
+    return f"{float(up):.4g}"
+
+
 def _meaning(epsilon: float) -> str:
-    factor = f"{math.exp(epsilon):,.2f}" if epsilon < 10 else f"{math.exp(epsilon):,.0f}"
-    bound = 1 / (1 + math.exp(-epsilon))
+    factor = round_up(math.exp(epsilon)) if epsilon < 700 else "beyond all bounds"
+    wrong = 100 / (1 + math.exp(min(epsilon, 700)))
     return (
         f"Whatever somebody computes from the release, its probability changes by at most a factor e^ε = {factor} "
         f"(and, beyond that, by δ) if one record is added or removed. An attacker who thinks it equally likely "
-        f"that a record was in the collection or not is right about it in at most {100 * bound:.2f} % of cases (plus "
+        f"that a record was in the collection or not is wrong about it in at least {wrong:.3g} % of cases (less "
         f"about δ). That is a bound for the worst case, not an expectation."
     )
 
@@ -70,14 +78,14 @@ def write_statement(certificate: Certificate) -> str:
     group = guarantee.group
     if group is None:
         people = (
-            "The guarantee is for single images. Stated was at most 1 image per person; somebody with more images in "
-            "the collection is protected less (`--images-per-person K` computes how much)."
+            "The guarantee is for single images. Somebody with several images in the collection is protected less; how "
+            "much less was not asked for (`--images-per-person K`)."
         )
     else:
         strength = "" if group.epsilon < 20 else " **At this size the figure means no protection worth the name.**"
         people = (
-            f"For a person with up to {group.size} images: ({group.epsilon:.4g}, {group.delta:.4g})-differential "
-            f"privacy.{strength} Formula: {group.formula}."
+            f"For a person with up to {group.size} images: ({round_up(group.epsilon)}, {round_up(group.delta)})-"
+            f"differential privacy.{strength} Formula: {group.formula}."
         )
     size = f"{request.nominal_size:,} ({request.size_is})"
     if request.size_is != "stated":
@@ -93,7 +101,7 @@ def write_statement(certificate: Certificate) -> str:
         describe_charge(Charge.from_plain(event.model_dump(mode="json", exclude={"steps_executed"})))
         for event in guarantee.events
     ] or ["none: no image was read by the method"]
-    opinion = "none" if guarantee.second_opinion is None else f"{guarantee.second_opinion:.4g}"
+    opinion = "none" if guarantee.second_opinion is None else round_up(guarantee.second_opinion)
     return f"""# Privacy statement: {certificate.synthetic.count:,} synthetic images made from {request.title}
 
 ## Who is protected
@@ -101,8 +109,8 @@ Every single record of the collection: {guarantee.unit}. Relation: {guarantee.re
 without the record cannot be told apart better than the guarantee says.
 
 ## Guarantee
-**({guarantee.epsilon:.4g}, {guarantee.delta:.4g})-differential privacy** (asked for: ε = {guarantee.target_epsilon:g};
-δ = 1/(N₀ ln N₀)). Accountant: {guarantee.accountant}; second opinion, {guarantee.second_accountant}: ε = {opinion}.
+**({round_up(guarantee.epsilon)}, {round_up(guarantee.delta)})-differential privacy**
+(asked for: ε = {guarantee.target_epsilon:g}; δ = 1/(N₀ ln N₀)). Accountant: {guarantee.accountant}; second opinion, {guarantee.second_accountant}: ε = {opinion}.
 
 {_meaning(guarantee.epsilon)}
 

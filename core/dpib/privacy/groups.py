@@ -19,6 +19,8 @@ from dpib.spec import Frozen
 MAX_GROUP = 1000
 _STRONGEST_GROUP = 8
 """K over noise multiplier above which mixtures take minutes; the guarantee is without value there anyhow."""
+_INTERVAL = 1e-2
+"""Width of the cells of the discretised privacy loss; rounding is pessimistic. The default of 1e-4 takes minutes."""
 
 
 class GroupGuarantee(Frozen):
@@ -85,7 +87,9 @@ def _standard_delta(epsilon: float, delta: float, size: int) -> float:
 
 
 def _mixture_epsilon(events: Sequence[SampledGaussian], delta: float, size: int) -> float:
-    accountant = PLDAccountant(dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE)
+    accountant = PLDAccountant(
+        dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE, value_discretization_interval=_INTERVAL
+    )
     shifts = range(size + 1)
     for event in events:
         if event.sample_rate == 1:
