@@ -66,6 +66,7 @@ def release(job: OwnerJob, *, data_dir: Path | None = None, device: str = "auto"
     found = folder.finished(plan)
     if found is None:
         with folder.open():
+            folder.begin(plan)
             if not folder.is_staged:
                 with terminal_reporter(quiet) as reporter:
                     _make(job, plan, folder, data_dir, device, reporter)
@@ -81,7 +82,6 @@ def release(job: OwnerJob, *, data_dir: Path | None = None, device: str = "auto"
 def _make(
     job: OwnerJob, plan: Plan, folder: ReleaseFolder, data_dir: Path | None, device: str, reporter: Reporter
 ) -> None:
-    folder.begin(plan)
     data = read_images_of(job, reporter)
     task, spec = job.task, job.settings.spec
     noise, session = noise_of_folder(folder.work)

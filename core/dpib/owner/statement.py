@@ -110,7 +110,8 @@ without the record cannot be told apart better than the guarantee says.
 
 ## Guarantee
 **({round_up(guarantee.epsilon)}, {round_up(guarantee.delta)})-differential privacy**
-(asked for: ε = {guarantee.target_epsilon:g}; δ = 1/(N₀ ln N₀)). Accountant: {guarantee.accountant}; second opinion, {guarantee.second_accountant}: ε = {opinion}.
+(asked for: ε = {guarantee.target_epsilon:g}; δ = 1/(N₀ ln N₀)).
+Accountant: {guarantee.accountant}; second opinion, {guarantee.second_accountant}: ε = {opinion}.
 
 {_meaning(guarantee.epsilon)}
 
