@@ -104,3 +104,12 @@ def test_the_command_line_explains_why_the_count_is_private(images: Path, classe
     assert done.stdout == "" and not (tmp_path / "out").exists()
     done = CliRunner().invoke(app, [*arguments, "--classes", str(classes), "--nominal-size", "9", "--format", "gif"])
     assert done.exit_code == 2 and "png or parquet" in done.stderr
+
+
+def test_a_private_report_never_lies_in_the_release(images: Path, classes: Path, tmp_path: Path) -> None:
+    arguments = ["synthesize", "dp-merf", "--images", str(images), "--epsilon", "1", "--out", str(tmp_path / "out")]
+    report = str(tmp_path / "out" / "report.json")
+    options = ["--classes", str(classes), "--nominal-size", "200", "--private-report", report]
+    done = CliRunner().invoke(app, [*arguments, *options])
+    assert done.exit_code == 2 and "must not lie in the release" in done.stderr
+    assert not (tmp_path / "out").exists()
