@@ -17,7 +17,18 @@ from dpib.files import write_text_atomically
 from dpib.progress import RunEvent
 from dpib.records import CostBlock, EnvironmentBlock
 
-_PACKAGES = ("dpib", "torch", "torchvision", "opacus", "dp-accounting", "datasets", "numpy", "pandas", "scikit-learn")
+_PACKAGES = (
+    "dpib",
+    "torch",
+    "torchvision",
+    "opacus",
+    "dp-accounting",
+    "datasets",
+    "numpy",
+    "pillow",
+    "pandas",
+    "scikit-learn",
+)
 _SAVE_EVERY_SECONDS = 5.0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import torch
@@ -37,7 +38,8 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _assurance(charges: list[Charge]) -> Assurance:
+def assurance_of(charges: Sequence[Charge]) -> Assurance:
+    """Return who vouches for the weakest access to the training side."""
     kinds = {charge.assurance for charge in charges if charge.side == "train"}
     for weakest in ("non-private", "declared", "mechanism"):
         if weakest in kinds:
@@ -45,7 +47,8 @@ def _assurance(charges: list[Charge]) -> Assurance:
     return "no-access"
 
 
-def _summary(charge: Charge, executed: int | None) -> EventSummary:
+def summarise(charge: Charge, executed: int | None) -> EventSummary:
+    """Return a charge as records show it."""
     fields = charge.model_dump(mode="json", exclude={"session"})
     return EventSummary.from_plain({**fields, "steps_executed": executed})
 
@@ -69,8 +72,8 @@ def privacy_block(
         accountant=describe(track.accountant),
         second_opinion=second,
         second_accountant=describe("rdp"),
-        assurance=_assurance(charges),
-        events=tuple(_summary(charge, executed.get(charge.id)) for charge in charges),
+        assurance=assurance_of(charges),
+        events=tuple(summarise(charge, executed.get(charge.id)) for charge in charges),
         label_shares=LABEL_SHARES,
         noise_source=noise.DESCRIPTION,
         float_safe=False,

@@ -60,6 +60,25 @@ class RunPlan(Frozen):
     torch_version: str
 
 
+def open_ledger(path: Path, released: bool, witness: IO[bytes] | None = None) -> LedgerFile:
+    """Open a run's ledger.
+
+    Args:
+        path: the file; made when first charged.
+        released: whether the run has kept anything that came out of private data.
+        witness: a stream that every appended line is sent to as well.
+
+    Raises:
+        RunError: if it is lost although something was released: the cost of that could not be accounted for.
+    """
+    if released and not path.exists():
+        raise RunError(
+            f"{path} is missing, but this run has released something. Its cost is unknown; "
+            "delete the run folder to start anew."
+        )
+    return LedgerFile(path, witness)
+
+
 class Workspace:
     """One run folder.
 
@@ -192,12 +211,7 @@ class Workspace:
             RunError: if it is lost: what was released already could not be accounted for.
         """
         released = self.images_path.exists() or (self.state.exists() and any(self.state.iterdir()))
-        if released and not self.ledger_path.exists():
-            raise RunError(
-                f"{self.ledger_path} is missing, but this run has released something. Its cost is unknown; "
-                "delete the run folder to start anew."
-            )
-        return LedgerFile(self.ledger_path, witness)
+        return open_ledger(self.ledger_path, released, witness)
 
     def scores(self, metric: str) -> tuple[Score, ...] | None:
         """Return the stored scores of a metric, or None if it has to be computed."""

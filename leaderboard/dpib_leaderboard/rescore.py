@@ -63,9 +63,10 @@ def compute(folder: Path, images_path: Path, data_dir: Path | None) -> Rescored:
     """
     from dpib import catalogue
     from dpib.data.load import load_splits
+    from dpib.generation import balanced_labels
     from dpib.privacy.ledger import Budget, PrivacyLedger, parse_charges, read_ledger_lines
     from dpib.progress import Reporter
-    from dpib.stages import balanced_labels, score
+    from dpib.stages import score
     from dpib.workspace import Workspace
     from dpib_leaderboard.copies import diversity_checks
     from dpib_leaderboard.images import read_images

@@ -48,6 +48,9 @@ BUILT_IN = (
     Row("run", "dpib.cli.run:run", "Run a method on a dataset at one ε; the same command resumes."),
     Row("eval", "dpib.cli.eval:eval", "Score any set of labelled images."),
     Row("results", "dpib.cli.results:results", "Query records."),
+    Row(
+        "synthesize", "dpib.cli.synthesize:synthesize", "Make a synthetic set of your own images that you may release."
+    ),
     Row("verify", "dpib.cli.verify:verify", "Recompute the ε and the scores of a record."),
     Row("audit", "dpib.cli.audit:audit", "Try to refute a method's claim of privacy; an empirical lower bound on ε."),
 )

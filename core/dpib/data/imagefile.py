@@ -81,3 +81,13 @@ def save_grid(path: Path, data: LabelledImages, n_classes: int, columns: int = 1
             sheet[y : y + height * scale, x : x + width * scale] = tile
     image = to_pil(torch.from_numpy(sheet).permute(2, 0, 1))
     write_atomically(path, lambda file: image.save(file, format="PNG"))
+
+
+def save_png_folders(path: Path, data: LabelledImages, classes: tuple[str, ...]) -> None:
+    """Write labelled images as one folder of numbered PNG files per class, as ``read_images`` reads them."""
+    counts = [0] * len(classes)
+    for name in classes:
+        (path / name).mkdir(parents=True, exist_ok=True)
+    for image, label in zip(data.images, data.labels.tolist(), strict=True):
+        (path / classes[label] / f"{counts[label]:06d}.png").write_bytes(_png(image))
+        counts[label] += 1

@@ -64,6 +64,13 @@ class NoiseSource:
         stream = self._stream("exponential", charge, 0)
         return exact + torch.from_numpy(stream.exponential(scale, tuple(exact.shape))).to(exact)
 
+    def tag(self, *parts: bytes | memoryview) -> str:
+        """Return a keyed digest (HMAC-SHA256, hex) by which only the holder of the secret recognises ``parts``."""
+        code = hmac.new(self._secret, b"tag\0", hashlib.sha256)
+        for part in parts:
+            code.update(part)
+        return code.hexdigest()
+
     def poisson_sample(self, n: int, sample_rate: float, charge: str, step: int) -> Tensor:
         """Return the indices (int64, ascending) of records that enter a step, each with ``sample_rate``."""
         if sample_rate >= 1:

@@ -1,0 +1,186 @@
+"""The folder of a release: the only module that knows its paths.
+
+::
+
+    OUT/
+      UNFINISHED-do-not-release/   mode 0700; state, ledger and secret of the run; deleted on completion
+      images/<class>/000000.png    or images.parquet
+      grid.png                     a sample
+      statement.md                 the guarantee in plain words
+      certificate.json             the same for machines; written last
+
+Everything is put together inside the first folder and moved out when it is complete, so that nothing half-finished
+lies where a release is expected.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from dpib.data.imagefile import save_grid, save_parquet, save_png_folders
+from dpib.data.images import LabelledImages
+from dpib.errors import ConfigError, RunError, StorageError
+from dpib.files import exclusive, write_text_atomically
+from dpib.owner.certificate import Certificate, load_certificate
+from dpib.owner.request import ImageFormat, Plan
+from dpib.privacy.ledger import LedgerFile
+from dpib.workspace import open_ledger
+
+UNFINISHED = "UNFINISHED-do-not-release"
+IMAGES = {"png": "images", "parquet": "images.parquet"}
+CERTIFICATE = "certificate.json"
+_CONTENT = (*IMAGES.values(), "grid.png", "statement.md", CERTIFICATE)
+
+
+class ReleaseFolder:
+    """One release, begun or complete.
+
+    Args:
+        out: the folder; made when work begins.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.work = out / UNFINISHED
+
+    @property
+    def state(self) -> Path:
+        """The method's checkpoints."""
+        return self.work / "state"
+
+    @property
+    def cache(self) -> Path:
+        """States that depend on public images alone."""
+        return self.work / "cache"
+
+    @property
+    def _staged(self) -> Path:
+        return self.work / "release"
+
+    def images_path(self, image_format: ImageFormat) -> Path:
+        """Where the released images are."""
+        return self.out / IMAGES[image_format]
+
+    def finished(self, plan: Plan) -> Certificate | None:
+        """Return the certificate if the release is complete.
+
+        Raises:
+            ConfigError: if it is the release of another request.
+        """
+        if not (self.out / CERTIFICATE).exists():
+            return None
+        certificate = load_certificate(self.out / CERTIFICATE)
+        if (certificate.request, certificate.spec) != (plan.request, plan.settings.spec):
+            raise ConfigError(
+                f"{self.out} holds another release. Choose another --out; remember that the budgets of two releases of "
+                "the same images add up."
+            )
+        return certificate
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Make the folder and hold it for this process.
+
+        Raises:
+            ConfigError: if it holds other files.
+            StorageError: if it cannot be made or another process holds it.
+        """
+        if self.out.exists() and not self.work.exists() and any(self.out.iterdir()):
+            raise ConfigError(f"{self.out} holds other files. Choose a new folder for --out.")
+        with self._hold():
+            yield
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Yield an empty folder for intermediate results about a finished release; it is deleted afterwards."""
+        with self._hold():
+            try:
+                yield self.work / "scratch"
+            finally:
+                self.clean()
+
+    @contextmanager
+    def _hold(self) -> Iterator[None]:
+        try:
+            self.work.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.work.chmod(0o700)
+        except OSError as error:
+            raise StorageError(f"Cannot make the folder {self.work}: {error.strerror}.") from error
+        with exclusive(self.work):
+            yield
+
+    def begin(self, plan: Plan) -> None:
+        """Write down the plan, or check that the folder was begun for the same one.
+
+        Raises:
+            ConfigError: if it was begun for another request, or by other code.
+            RunError: if the plan is damaged.
+        """
+        path = self.work / "plan.json"
+        if not path.exists():
+            write_text_atomically(path, json.dumps(plan.model_dump(mode="json"), indent=1) + "\n", mode=0o600)
+            return
+        try:
+            begun = Plan.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise RunError(f"{path} is damaged. Delete {self.out} to start anew.") from error
+        differing = [
+            name
+            for ours, theirs in ((plan.request, begun.request), (plan.settings, begun.settings))
+            for name in type(ours).model_fields
+            if getattr(ours, name) != getattr(theirs, name)
+        ]
+        if differing:
+            raise ConfigError(
+                f"{self.out} was begun with another {' and '.join(differing)}. Finish it with the same command and "
+                "the same code, or delete the folder to start anew."
+            )
+
+    def pin_images(self, tag: str) -> None:
+        """Keep a keyed digest of the images while the run is unfinished, or check that they are the same as before.
+
+        Raises:
+            ConfigError: if they changed: noise drawn for other images must not be used again.
+        """
+        path = self.work / "images.tag"
+        if not path.exists():
+            write_text_atomically(path, tag, mode=0o600)
+        elif path.read_text() != tag:
+            raise ConfigError(f"The images changed since {self.out} was begun. Restore them, or delete the folder.")
+
+    def ledger_file(self) -> LedgerFile:
+        """Open the ledger; see ``dpib.workspace.open_ledger``."""
+        return open_ledger(self.work / "ledger.jsonl", self.state.exists() and any(self.state.iterdir()))
+
+    def stage(self, data: LabelledImages, certificate: Certificate) -> None:
+        """Put the release together inside the unfinished folder."""
+        shutil.rmtree(self._staged, ignore_errors=True)
+        request = certificate.request
+        save = save_parquet if request.image_format == "parquet" else save_png_folders
+        save(self._staged / IMAGES[request.image_format], data, request.classes)
+        save_grid(self._staged / "grid.png", data, len(request.classes))
+        write_text_atomically(self._staged / "statement.md", certificate.statement)
+        write_text_atomically(self._staged / CERTIFICATE, certificate.to_json())
+
+    def publish(self) -> None:
+        """Move the release out, the certificate last. Goes on where an earlier process was stopped."""
+        for name in _CONTENT:
+            if (self._staged / name).exists():
+                (self._staged / name).replace(self.out / name)
+
+    @property
+    def is_staged(self) -> bool:
+        """Whether a complete release waits to be moved out."""
+        return (self._staged / CERTIFICATE).exists()
+
+    def clean(self) -> None:
+        """Delete the secret, the state and everything else that is not released."""
+        shutil.rmtree(self.work, ignore_errors=True)
+        if self.work.exists():
+            raise StorageError(f"Cannot delete {self.work}. Delete it before you release {self.out}.")

@@ -1,0 +1,273 @@
+"""A release from folder to certificate, continued, reused, and the same whoever is in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from own_folder import CLASSES, write_images
+
+from dpib import plugins
+from dpib.data.own import read_own
+from dpib.data.readers import read_images
+from dpib.errors import ConfigError, PrivacyError, RecordError, RunError, StorageError
+from dpib.owner.certificate import build_certificate, load_certificate
+from dpib.owner.expectation import expectations
+from dpib.owner.folder import UNFINISHED, ReleaseFolder
+from dpib.owner.rehearsal import rehearse
+from dpib.owner.release import release
+from dpib.owner.report import write_private_report
+from dpib.owner.request import Ask, OwnerJob, resolve
+from dpib.owner.statement import round_up
+from dpib.privacy.accountants import epsilon
+from dpib.privacy.events import EVENT
+from dpib.privacy.ledger import Charge
+
+Make = Callable[..., Ask]
+TOY = Path(__file__).parents[1] / "e2e" / "toy.py"
+
+
+@pytest.fixture
+def toy(ask: Make) -> OwnerJob:
+    plugins.load_file(TOY)
+    return resolve(ask(method="toy", variant=None))
+
+
+def run(job: OwnerJob) -> None:
+    release(job, device="cpu", quiet=True)
+
+
+def test_from_a_folder_to_images_that_fit_the_task(ask: Make) -> None:
+    job = resolve(ask(images_per_person=2))
+    outcome = release(job, device="cpu", quiet=True)
+    assert not outcome.reused
+    images = read_images(job.out / "images", job.task)
+    assert torch.bincount(images.labels).tolist() == [10, 10, 10]
+    certificate = outcome.certificate
+    assert certificate.synthetic.per_class == (10, 10, 10)
+    statement = (job.out / "statement.md").read_text()
+    assert statement == certificate.statement
+
+
+def test_parquet_holds_the_same_images(ask: Make) -> None:
+    job = resolve(ask(image_format="parquet"))
+    certificate = release(job, device="cpu", quiet=True).certificate
+    assert read_images(job.out / "images.parquet", job.task).fingerprint == certificate.synthetic.digest
+
+
+def test_the_certificate_can_be_recomputed_and_says_what_was_promised(ask: Make) -> None:
+    job = resolve(ask(images_per_person=3, title="scans of the clinic"))
+    certificate = release(job, device="cpu", quiet=True).certificate
+    guarantee = certificate.guarantee
+    events = [EVENT.validate_python(dict(event.event)) for event in guarantee.events]
+    assert guarantee.epsilon == epsilon(events, guarantee.delta) <= 5
+    assert guarantee.second_opinion is not None and guarantee.second_opinion >= guarantee.epsilon
+    assert guarantee.delta == job.delta
+    assert guarantee.group is not None and guarantee.group.size == 3 and guarantee.group.epsilon > 3 * guarantee.epsilon
+    assert certificate.method.config["steps"] == 20 and "variant.tiny" in certificate.method.layers
+    assert certificate.environment.packages["pillow"]
+    for words in (
+        "scans of the clinic",
+        f"({round_up(guarantee.epsilon)}, {round_up(guarantee.delta)})-differential privacy",
+        "add-or-remove-one",
+        "up to 3 images",
+        "assumed: every record in every release; performed: the same; 1 of 1 releases made",
+        "## Not covered",
+        "Nominal size N₀: 200 (stated)",
+        "benign, malign, unclear",
+        "bicubic resize",
+    ):
+        assert words in certificate.statement, words
+
+
+@given(st.floats(1e-12, 1e12))
+def test_a_stated_figure_is_never_too_small(value: float) -> None:
+    assert value <= float(round_up(value)) <= value * 1.00101
+
+
+def test_sampling_is_stated_as_assumed_and_performed(toy: OwnerJob) -> None:
+    certificate = release(toy, device="cpu", quiet=True).certificate
+    assert any("probability 0.05 (Poisson)" in line and "6 of 6" in line for line in certificate.guarantee.sampling)
+
+
+def test_a_declared_count_is_said_not_to_be_protected(ask: Make) -> None:
+    job = resolve(ask(nominal_size=None, count_is_public=True))
+    statement = release(job, device="cpu", quiet=True).certificate.statement
+    assert "173 (the count, declared public). The count is therefore not protected" in statement
+
+
+def test_the_certificate_is_the_same_whoever_is_in_the_collection(ask: Make, tmp_path: Path) -> None:
+    other = write_images(tmp_path / "other", (4, 0, 71), seed=3, side=11)
+    certificates = []
+    for name, images in (("one", None), ("two", other)):
+        changes = {"out": tmp_path / name} | ({"images": images} if images else {})
+        certificates.append(release(resolve(ask(**changes)), device="cpu", quiet=True).certificate.model_dump())
+    for certificate in certificates:
+        del certificate["id"], certificate["synthetic"]["digest"]
+    assert certificates[0] == certificates[1]
+
+
+def test_a_complete_release_is_not_repeated(ask: Make) -> None:
+    first = release(resolve(ask()), device="cpu", quiet=True)
+    again = release(resolve(ask()), device="cpu", quiet=True)
+    assert again.reused and again.certificate == first.certificate
+    with pytest.raises(ConfigError, match="holds another release"):
+        run(resolve(ask(epsilon=4.0)))
+
+
+def test_other_files_are_never_mixed_with_a_release(ask: Make) -> None:
+    job = resolve(ask())
+    job.out.mkdir()
+    (job.out / "thesis.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="holds other files"):
+        run(job)
+    assert [entry.name for entry in job.out.iterdir()] == ["thesis.txt"]
+
+
+def _in_child(job: OwnerJob, kill_at: int | None) -> bool:
+    """Release in a forked child that kills itself after its n-th fsync; True if it ended well."""
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        real, calls = os.fsync, iter(range(10**9))
+
+        def fsync(handle: int) -> None:
+            real(handle)
+            if next(calls) == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        os.fsync = fsync
+        code = 1
+        try:
+            import dpib.context
+
+            dpib.context.CHECKPOINT_EVERY_SECONDS = 0.0
+            run(job)
+            code = 0
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "it failed instead of being killed or finishing"
+    return not os.WIFSIGNALED(status)
+
+
+def test_killed_at_any_durable_write_the_same_command_completes(toy: OwnerJob) -> None:
+    torch.set_num_threads(1)
+    moments, out = 0, toy.out
+    for moments in range(100):  # one folder; each process survives a few more writes than the one before
+        if _in_child(toy, moments):
+            break
+        assert not (out / "certificate.json").exists()
+    assert moments > 5
+    certificate = load_certificate(out / "certificate.json")
+    assert sorted(event.label for event in certificate.guarantee.events) == ["class sums", "train"]
+    assert 0.98 * 5 <= certificate.guarantee.epsilon <= 5
+    assert not (out / UNFINISHED).exists()
+
+
+def test_a_release_killed_while_it_is_moved_out_is_completed(toy: OwnerJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(ReleaseFolder, "publish", lambda self: None)
+        patch.setattr(ReleaseFolder, "clean", lambda self: None)
+        with pytest.raises(AssertionError):
+            run(toy)
+    staged = toy.out / UNFINISHED / "release"
+    (staged / "images").replace(toy.out / "images")
+    run(toy)
+    assert {entry.name for entry in toy.out.iterdir()} == {"images", "grid.png", "statement.md", "certificate.json"}
+
+
+def _interrupted(job: OwnerJob) -> None:
+    assert not _in_child(job, 12)
+    assert (job.out / UNFINISHED / "ledger.jsonl").exists()
+
+
+def test_changed_images_are_not_released_under_old_noise(toy: OwnerJob, images: Path) -> None:
+    _interrupted(toy)
+    victim = images / "benign" / "kowalczyk-0-0.png"
+    victim.unlink()
+    with pytest.raises(ConfigError, match="images changed"):
+        run(toy)
+
+
+def test_a_lost_ledger_or_another_request_is_refused(toy: OwnerJob, ask: Make) -> None:
+    _interrupted(toy)
+    with pytest.raises(ConfigError, match="begun with another n_images"):
+        run(resolve(ask(method="toy", variant=None, n_images=31)))
+    with pytest.raises(ConfigError, match="begun with another spec"):
+        run(resolve(ask(method="toy", variant=None, epsilon=50.0)))
+    (toy.out / UNFINISHED / "ledger.jsonl").unlink()
+    with pytest.raises(RunError, match=r"ledger\.jsonl is missing"):
+        run(toy)
+
+
+def test_two_processes_do_not_share_a_folder(toy: OwnerJob) -> None:
+    with ReleaseFolder(toy.out).open(), pytest.raises(StorageError, match="Another process"):
+        run(toy)
+
+
+def test_an_edited_certificate_is_refused(ask: Make) -> None:
+    job = resolve(ask())
+    run(job)
+    path = job.out / "certificate.json"
+    content = json.loads(path.read_text())
+    content["guarantee"]["epsilon"] = 0.1
+    path.write_text(json.dumps(content))
+    with pytest.raises(RecordError, match="was edited"):
+        load_certificate(path)
+
+
+@pytest.mark.parametrize(("noise_multiplier", "executed"), [(0.2, 1), (9.0, 2)], ids=["too little noise", "overrun"])
+def test_a_ledger_beyond_the_promise_gets_no_certificate(ask: Make, noise_multiplier: float, executed: int) -> None:
+    job = resolve(ask())
+    event = {"kind": "sampled-gaussian", "noise_multiplier": noise_multiplier}
+    charge = Charge.from_plain({"id": "train-0001", "side": "train", "label": "x", "event": event})
+    synthetic = read_own(job.images, CLASSES, job.request.preprocessing)
+    with pytest.raises(PrivacyError, match="does not bear"):
+        build_certificate(job, job.plan("cpu"), [charge], {"train-0001": executed}, synthetic, None, None, "images")
+
+
+@pytest.mark.parametrize("method", ["dp-merf", "dp-means", "toy"])
+def test_a_rehearsal_foretells_the_accesses_without_images(ask: Make, tmp_path: Path, method: str) -> None:
+    plugins.load_file(TOY)
+    job = resolve(ask(method=method, variant=None, out=tmp_path / method))
+    foretold = [(charge.label, charge.event) for charge in rehearse(job)]
+    shutil.rmtree(job.images)
+    assert [(charge.label, charge.event) for charge in rehearse(job)] == foretold, "it looks at the images"
+    write_images(job.images, (9, 5, 2))
+    certificate = release(job, device="cpu", quiet=True).certificate
+    assert [(e.label, EVENT.validate_python(dict(e.event))) for e in certificate.guarantee.events] == foretold
+
+
+def test_expectations_come_from_the_nearest_public_runs(ask: Make) -> None:
+    store = Path(__file__).parents[2] / "submissions"
+    job = resolve(ask(track="lite", variant=None, epsilon=8.0, nominal_size=30_000))
+    found = expectations(job, store)
+    assert [one.epsilon for one in found[:2]] == [10.0, 10.0]
+    assert {one.dataset for one in found[:2]} == {"mnist", "fashion-mnist"}
+    for one in found:
+        assert one.trivial is not None and one.ceiling is not None
+        assert one.trivial < one.accuracy < one.ceiling
+        assert 0 < one.minutes < 60
+    assert expectations(resolve(ask()), store) == (), "no public run of another track is passed off as one of this"
+
+
+def test_the_private_report_counts_and_scores(ask: Make, tmp_path: Path) -> None:
+    job = resolve(ask())
+    certificate = release(job, device="cpu", quiet=True).certificate
+    path = tmp_path / "report.json"
+    write_private_report(job, certificate, path, device="cpu", quiet=True)
+    report = json.loads(path.read_text())
+    assert report["per_class"] == {"benign": 61, "malign": 112, "unclear": 0}
+    assert any(score["metric"] == "accuracy" and score["value"] is not None for score in report["scores"])
+    assert not (job.out / UNFINISHED).exists()
+    with pytest.raises(ConfigError, match="must not lie"):
+        write_private_report(job, certificate, job.out / "r.json", device="cpu", quiet=True)
