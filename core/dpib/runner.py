@@ -120,7 +120,8 @@ def _execute(
         device=device,
         cache=workspace.cache / "features",
         reporter=reporter,
-        selector=NoisySelector(validation, spec.epsilon, len(job.track.classifiers)),
+        selector=NoisySelector(validation, spec.epsilon, len(job.track.classifiers_for(spec.dataset))),
+        tables=workspace.tables,
     )
     scores = evaluate(inputs, (workspace.scores, workspace.store_scores))
     return build_record(
