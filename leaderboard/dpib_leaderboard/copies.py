@@ -27,13 +27,13 @@ def diversity_checks(synthetic: LabelledImages, splits: Splits, card: DatasetSpe
     """
     pooled = isinstance(card.source, BundledSource) or "test" not in card.source.splits
     found = copy_test(synthetic, splits, test_is_exchangeable=pooled)
-    share = found.n_distinct / len(synthetic)
+    neighbours, share = found.neighbours, found.n_distinct / len(synthetic)
     diversity = Diversity(
         unique_images=found.n_distinct,
         unique_share=share,
         copies=dict(found.exact_or_near),
-        neighbours_in_train=found.in_train,
-        p_value=found.p_value,
+        neighbours_in_train=neighbours.in_train,
+        p_value=neighbours.p_value,
     )
     counts = [f"{side}: {n} exact, {found.exact_or_near[side]} exact or near" for side, n in found.exact.items()]
     checks = [
@@ -49,9 +49,9 @@ def diversity_checks(synthetic: LabelledImages, splits: Splits, card: DatasetSpe
         ),
         Check(
             name="neighbours by chance",
-            holds=found.p_value >= SIGNIFICANCE,
-            detail=f"{found.in_train:.1%} of {found.n_neighbours} nearest real images are training images, "
-            f"50% is chance, p = {found.p_value:.2g} (refused below {SIGNIFICANCE:g})",
+            holds=neighbours.p_value >= SIGNIFICANCE,
+            detail=f"{neighbours.in_train:.1%} of {neighbours.n_distinct} nearest real images are training images, "
+            f"50% is chance, p = {neighbours.p_value:.2g} (refused below {SIGNIFICANCE:g})",
         ),
     ]
     return checks, diversity

@@ -14,13 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from dpib.metrics.base import EvalInputs, Metric
+from dpib.metrics.base import NO_SELECTION, EvalInputs, Metric
 from dpib.metrics.catalog import ACCURACY
 from dpib.metrics.training import HELD_OUT_ONE_IN, TrainingCurve, training_curve
 from dpib.records import Protocol, Score
 
 PROTOCOLS: tuple[Protocol, ...] = ("noisy-senv", "synv", "senv", "testfix")
-NO_SELECTION = "No epoch was chosen privately: the evaluation was given neither a budget nor a stored choice."
 
 
 class Accuracy(Metric):

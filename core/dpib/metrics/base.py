@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from dpib.progress import Reporter
     from dpib.records import Score
 
+NO_SELECTION = "No epoch was chosen privately: the evaluation was given neither a budget nor a stored choice."
+"""Why a score at a privately chosen epoch is undefined when nobody asked for a choice."""
+
 
 class MetricCard(Frozen):
     """What a metric says about itself.

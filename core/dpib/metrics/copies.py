@@ -26,6 +26,26 @@ CHUNK_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
+class Neighbours:
+    """Nearest real images in train and held out, as many of the one as of the other.
+
+    Attributes:
+        in_train: share of the distinct nearest real images that are training images; 0.5 is chance.
+        n_distinct: how many real images are nearest to a synthetic one.
+        p_value: of ``in_train``, two-sided binomial.
+        distance_train: median distance of a synthetic image to its nearest training image, in grey levels per
+            pixel value.
+        distance_held_out: the same to held-out images.
+    """
+
+    in_train: float
+    n_distinct: int
+    p_value: float
+    distance_train: float
+    distance_held_out: float
+
+
+@dataclass(frozen=True)
 class Copies:
     """What the copy test counted.
 
@@ -33,22 +53,13 @@ class Copies:
         n_distinct: synthetic images, each kind counted once.
         exact: real images that the set repeats pixel by pixel, per side; images of one colour do not count.
         exact_or_near: real images that it repeats exactly or nearly, per side.
-        in_train: share of nearest real neighbours on the training side, sizes equalised; 0.5 is chance.
-        n_neighbours: how many distinct real images are nearest to a synthetic one.
-        p_value: of ``in_train``, two-sided.
-        distance_train: median distance of a synthetic image to its nearest training image, in grey levels per
-            pixel value, at 16 pixels a side.
-        distance_held_out: the same to held-out images; as many real images as for ``distance_train``.
+        neighbours: of the synthetic images among training and held-out images.
     """
 
     n_distinct: int
     exact: Mapping[str, int]
     exact_or_near: Mapping[str, int]
-    in_train: float
-    n_neighbours: int
-    p_value: float
-    distance_train: float
-    distance_held_out: float
+    neighbours: Neighbours
 
 
 def copy_test(synthetic: LabelledImages, splits: Splits, *, test_is_exchangeable: bool) -> Copies:
@@ -76,44 +87,34 @@ def copy_test(synthetic: LabelledImages, splits: Splits, *, test_is_exchangeable
     held_out = reduced["validation"]
     if test_is_exchangeable:
         held_out = torch.cat([held_out, reduced["test"]])
-    size = min(len(held_out), len(reduced["train"]))
-    to_train, which_train = nearest(queries, _drawn(reduced["train"], size, 1))
-    to_held_out, which_held_out = nearest(queries, _drawn(held_out, size, 2))
-    in_train, n_neighbours, p_value = neighbour_test(to_train, which_train, to_held_out, which_held_out)
-    per_value = math.sqrt(queries.shape[1])
-    return Copies(
-        n_distinct=len(unique),
-        exact=exact,
-        exact_or_near=near,
-        in_train=in_train,
-        n_neighbours=n_neighbours,
-        p_value=p_value,
-        distance_train=float(to_train.median()) / per_value,
-        distance_held_out=float(to_held_out.median()) / per_value,
-    )
+    return Copies(len(unique), exact, near, neighbour_test(queries, reduced["train"], held_out))
 
 
-def neighbour_test(
-    to_train: Tensor, which_train: Tensor, to_held_out: Tensor, which_held_out: Tensor
-) -> tuple[float, int, float]:
-    """Compare how often train and held-out images are nearest to a synthetic one.
+def neighbour_test(queries: Tensor, train: Tensor, held_out: Tensor) -> Neighbours:
+    """Compare how often, and how closely, train and held-out images are nearest to synthetic ones.
 
     Each real image counts once, however many synthetic images it is nearest to: images of one class have neighbours
     in common, which a binomial test over synthetic images would take for independent evidence. A tie goes to train.
 
     Args:
-        to_train: distance (N,) of each synthetic image to the nearest of n training images.
-        which_train: its index (N,).
-        to_held_out: the same to n held-out images.
-        which_held_out: its index (N,).
-
-    Returns:
-        The share in train, the number of distinct neighbours, and the two-sided binomial p-value.
+        queries: reduced synthetic images (N, D).
+        train: reduced training images; as many are drawn as there are held-out ones, and the other way round.
+        held_out: reduced images that are exchangeable with them.
     """
+    size = min(len(held_out), len(train))
+    to_train, which_train = nearest(queries, _drawn(train, size, 1))
+    to_held_out, which_held_out = nearest(queries, _drawn(held_out, size, 2))
     nearer = to_train <= to_held_out
     in_train = int(which_train[nearer].unique().numel())
-    distinct = in_train + int(which_held_out[~nearer].unique().numel())
-    return in_train / distinct, distinct, float(binomtest(in_train, distinct, 0.5).pvalue)
+    n_distinct = in_train + int(which_held_out[~nearer].unique().numel())
+    per_value = math.sqrt(queries.shape[1])
+    return Neighbours(
+        in_train=in_train / n_distinct,
+        n_distinct=n_distinct,
+        p_value=float(binomtest(in_train, n_distinct, 0.5).pvalue),
+        distance_train=float(to_train.median()) / per_value,
+        distance_held_out=float(to_held_out.median()) / per_value,
+    )
 
 
 def reduce(images: Tensor) -> Tensor:

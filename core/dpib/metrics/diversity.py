@@ -46,9 +46,9 @@ class Diversity(Metric):
             "distinct-images": 100 * found.n_distinct / len(inputs.synthetic),
             "copies-train": float(found.exact_or_near["train"]),
             "copies-held-out": float(found.exact_or_near["validation"]),
-            "neighbours-in-train": 100 * found.in_train,
-            "neighbour-distance-train": found.distance_train,
-            "neighbour-distance-held-out": found.distance_held_out,
+            "neighbours-in-train": 100 * found.neighbours.in_train,
+            "neighbour-distance-train": found.neighbours.distance_train,
+            "neighbour-distance-held-out": found.neighbours.distance_held_out,
         }
         return _scores(len(inputs.synthetic), values)
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from dpib.errors import StorageError
 from dpib.metrics.base import EvalInputs, Metric
 from dpib.metrics.catalog import FLD
+from dpib.metrics.extractors import build_extractor
 from dpib.metrics.features import (
     Features,
     cached_features,
@@ -22,7 +22,6 @@ from dpib.metrics.features import (
     pinned_subset,
     too_few_images,
 )
-from dpib.metrics.extractors import build_extractor
 from dpib.metrics.mixture import Mixture, Standardised
 from dpib.records import Score
 

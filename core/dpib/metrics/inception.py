@@ -40,7 +40,7 @@ class Inception:
         self.input_size, self.batch, self._device = input_size, batch_size(device), device
         network = fid_network()
         network.load_state_dict(WEIGHTS.load())
-        network.fc = nn.Identity()  # type: ignore[assignment]
+        network.fc = nn.Identity()
         self._network = network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
 
     def __call__(self, images: Tensor) -> Tensor:

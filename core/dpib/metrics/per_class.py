@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from dpib.metrics.catalog import CALIBRATION, CLASS_ACCURACY
 from dpib.metrics.training import HELD_OUT_ONE_IN, last_probabilities
 from dpib.records import Score
 
+NO_IMAGES = "The class has no test images."
 N_BINS = 15
 """Bins of confidence, as wide as one another."""
 
@@ -55,12 +55,11 @@ class _LastEpoch(Metric):
     """Means over the track's classifiers of what their last predictions on the test images show."""
 
     @abstractmethod
-    def names(self, inputs: EvalInputs) -> tuple[str, ...]:
-        """Return the names of the scores."""
+    def measure(self, inputs: EvalInputs, probabilities: NDArray[np.float32]) -> Mapping[str, float | None]:
+        """Return the scores of one classifier; None if there is nothing to measure one on."""
 
-    @abstractmethod
-    def measure(self, inputs: EvalInputs, classifier: str, probabilities: NDArray[np.float32]) -> Mapping[str, float]:
-        """Return the scores of one classifier; a name that is missing has no value."""
+    def keep(self, inputs: EvalInputs, classifier: str, probabilities: NDArray[np.float32]) -> None:
+        """Leave a table of one classifier in ``inputs.tables``."""
 
     def compute(self, inputs: EvalInputs) -> tuple[Score, ...]:
         """Return the means over the classifiers, training those whose predictions are not stored.
@@ -70,26 +69,27 @@ class _LastEpoch(Metric):
             UnknownName: if the track names a classifier that does not exist.
         """
         inputs.synthetic.check_against(inputs.task.shape, inputs.task.n_classes, "synthetic images")
-        if len(inputs.synthetic) < HELD_OUT_ONE_IN:
-            reason = f"At least {HELD_OUT_ONE_IN} synthetic images are needed, got {len(inputs.synthetic)}."
-            return tuple(self._score(inputs, name, reason=reason) for name in self.names(inputs))
-        specs = inputs.track.classifiers_for(inputs.task.dataset)
-        found = [self.measure(inputs, spec.name, last_probabilities(inputs, spec)) for spec in specs]
-        return tuple(
-            self._score(inputs, name, value=sum(one[name] for one in found) / len(found))
-            if name in found[0]
-            else self._score(inputs, name, reason="The class has no test images.")
-            for name in self.names(inputs)
-        )
+        for what, n, least in (
+            ("synthetic", len(inputs.synthetic), HELD_OUT_ONE_IN),
+            ("real test", len(inputs.splits.test), 1),
+        ):
+            if n < least:
+                return (
+                    self._score(inputs, self.card.name, None, f"At least {least} {what} images are needed, got {n}."),
+                )
+        found = []
+        for spec in inputs.track.classifiers_for(inputs.task.dataset):
+            probabilities = last_probabilities(inputs, spec)
+            self.keep(inputs, spec.name, probabilities)
+            found.append(self.measure(inputs, probabilities))
+        return tuple(self._score(inputs, name, _mean([one[name] for one in found]), NO_IMAGES) for name in found[0])
 
-    def _score(
-        self, inputs: EvalInputs, name: str, *, value: float | None = None, reason: str | None = None
-    ) -> Score:
+    def _score(self, inputs: EvalInputs, name: str, value: float | None, reason: str) -> Score:
         classifiers = [spec.name for spec in inputs.track.classifiers_for(inputs.task.dataset)]
         return Score(
             metric=name,
             value=value,
-            reason=reason,
+            reason=reason if value is None else None,
             higher_is_better=self.card.higher_is_better,
             n_synthetic=len(inputs.synthetic),
             evaluator=f"mean of {', '.join(classifiers)} after the last epoch",
@@ -102,21 +102,29 @@ class ClassAccuracy(_LastEpoch):
 
     card = CLASS_ACCURACY
 
-    def names(self, inputs: EvalInputs) -> tuple[str, ...]:
-        """Return one name per class, in label order, and that of the worst class."""
-        return (*(f"accuracy-class-{label}" for label in range(inputs.task.n_classes)), "accuracy-worst-class")
+    def measure(self, inputs: EvalInputs, probabilities: NDArray[np.float32]) -> Mapping[str, float | None]:
+        """Return the accuracy of every class, and of the worst one."""
+        labels = inputs.splits.test.labels.numpy()
+        right, count = (
+            np.bincount(part, minlength=inputs.task.n_classes).tolist()
+            for part in (labels[probabilities.argmax(axis=1) == labels], labels)
+        )
+        shares = [100 * r / n if n else None for r, n in zip(right, count, strict=True)]
+        worst = min(share for share in shares if share is not None)
+        return {**{f"accuracy-class-{k}": share for k, share in enumerate(shares)}, "accuracy-worst-class": worst}
 
-    def measure(self, inputs: EvalInputs, classifier: str, probabilities: NDArray[np.float32]) -> Mapping[str, float]:
-        """Return the accuracy of every class that has test images."""
+    def keep(self, inputs: EvalInputs, classifier: str, probabilities: NDArray[np.float32]) -> None:
+        """Write the confusion matrix: a row per true class, a column per predicted one."""
         labels = inputs.splits.test.labels.numpy()
         counts = confusion_matrix(labels, probabilities.argmax(axis=1), inputs.task.n_classes)
-        _keep_table(inputs, classifier, counts)
-        per_class = {
-            f"accuracy-class-{label}": 100 * int(row[label]) / int(row.sum())
-            for label, row in enumerate(counts)
-            if row.sum()
-        }
-        return {**per_class, "accuracy-worst-class": min(per_class.values(), default=math.nan)}
+        if inputs.tables is None:
+            return
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["true \\ predicted", *inputs.task.classes])
+        writer.writerows([name, *row] for name, row in zip(inputs.task.classes, counts.tolist(), strict=True))
+        inputs.tables.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(inputs.tables / f"confusion-{classifier}.csv", text.getvalue())
 
 
 class CalibrationError(_LastEpoch):
@@ -124,21 +132,11 @@ class CalibrationError(_LastEpoch):
 
     card = CALIBRATION
 
-    def names(self, inputs: EvalInputs) -> tuple[str, ...]:
-        """Return the one name."""
-        return (self.card.name,)
-
-    def measure(self, inputs: EvalInputs, classifier: str, probabilities: NDArray[np.float32]) -> Mapping[str, float]:
+    def measure(self, inputs: EvalInputs, probabilities: NDArray[np.float32]) -> Mapping[str, float | None]:
         """Return the error of one classifier."""
         return {self.card.name: 100 * calibration_error(inputs.splits.test.labels.numpy(), probabilities)}
 
 
-def _keep_table(inputs: EvalInputs, classifier: str, counts: NDArray[np.int64]) -> None:
-    if inputs.tables is None:
-        return
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["true \\ predicted", *inputs.task.classes])
-    writer.writerows([name, *row] for name, row in zip(inputs.task.classes, counts.tolist(), strict=True))
-    inputs.tables.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(inputs.tables / f"confusion-{classifier}.csv", text.getvalue())
+def _mean(values: Sequence[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return sum(defined) / len(defined) if defined else None

@@ -28,6 +28,7 @@ from dpib.spec import ClassifierSpec
 HELD_OUT_ONE_IN = 12
 """SynV holds out one synthetic image in twelve: 5,000 of 60,000."""
 PREDICT_BATCH = 250
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ def _moving_average(network: nn.Module, decay: float) -> AveragedModel:
         methods.md 6.2: ``min(decay, (1 + n) / (10 + n))`` at step n = 1, 2, ..., begun at the initial parameters.
     """
 
-    def update(averages: list[Tensor], current: list[Tensor], n_averaged: Tensor | int) -> None:
+    def update(averages: Tensors, current: Tensors, n_averaged: Tensor | int) -> None:
         n = int(n_averaged)
         torch._foreach_lerp_(averages, current, 1 - min(decay, (1 + n) / (10 + n)))
 

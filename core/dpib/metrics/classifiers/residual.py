@@ -50,7 +50,7 @@ class ResidualNet(nn.Module):
                 shortcut = None
                 if stride > 1 or width != wide * block.expansion:
                     shortcut = _projection(width, wide * block.expansion, stride)
-                layers.append(block(width, wide, stride, shortcut, groups, base_width))  # type: ignore[arg-type]
+                layers.append(block(width, wide, stride, shortcut, groups, base_width))
                 width = wide * block.expansion
         self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.classify = nn.Linear(width, n_classes)
