@@ -47,10 +47,10 @@ class Standardised:
         """Return float32 (n, D) of the points at ``index``."""
         return torch.from_numpy(((self.rows[index.numpy()] - self.centre) / self.scale).astype(np.float32))
 
-    def mean(self) -> Tensor:
-        """Return the mean point, float32 (D,)."""
-        mean = (self.rows.mean(axis=0, dtype=np.float64) - self.centre) / self.scale
-        return torch.from_numpy(mean.astype(np.float32))
+    def mean(self, index: Tensor) -> Tensor:
+        """Return the mean, float32 (D,), of the points at ``index``."""
+        total = sum((self.rows[part.numpy()].sum(axis=0, dtype=np.float64) for part in index.split(1024)), 0.0)
+        return torch.from_numpy(((total / len(index) - self.centre) / self.scale).astype(np.float32))
 
 
 class Mixture:
@@ -83,7 +83,7 @@ class Mixture:
         self._scratch.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=self._scratch, buffering=0) as spool:
             nearest = torch.full((len(self._centres),), math.inf, device=self._device)
-            mean = points.mean().to(self._device)
+            mean = points.mean(order).to(self._device)
             for part in order.split(self._rows_at_once):
                 rows = points.at(part).to(self._device)
                 distances = self._distances(rows)

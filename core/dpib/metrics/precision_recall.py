@@ -67,13 +67,14 @@ def manifold_overlap(real: Features, synthetic: Features, neighbours: int, devic
     synthetic_radii = _radii(centred(synthetic), neighbours)
     real_points = centred(real)
     real_radii = _radii(real_points, neighbours)
+    real_norms = _squared_norms(real_points)
     covered = torch.zeros(len(real), dtype=torch.bool, device=device)
     occupied = torch.zeros(len(real), dtype=torch.bool, device=device)
     n_realistic = n_balls = 0
     step = _rows_at_once(len(real))
     for start in range(0, len(synthetic), step):
         rows = slice(start, start + step)
-        distances = _squared_distances(centred(synthetic[rows]), real_points)
+        distances = _squared_distances(centred(synthetic[rows]), real_points, real_norms)
         inside = distances <= real_radii
         n_realistic += int(inside.any(dim=1).sum())
         n_balls += int(inside.sum())
@@ -93,18 +94,22 @@ def _rows_at_once(n_columns: int) -> int:
 
 def _radii(points: Tensor, neighbours: int) -> Tensor:
     """Return per point the squared distance (N,) to its ``neighbours``-th nearest other point."""
-    radii = []
+    radii, norms = [], _squared_norms(points)
     step = _rows_at_once(len(points))
     for start in range(0, len(points), step):
-        distances = _squared_distances(points[start : start + step], points)
+        distances = _squared_distances(points[start : start + step], points, norms)
         itself = torch.arange(len(distances), device=points.device)
         distances[itself, itself + start] = torch.inf
         radii.append(distances.kthvalue(neighbours, dim=1).values)
     return torch.cat(radii)
 
 
-def _squared_distances(left: Tensor, right: Tensor) -> Tensor:
-    norms = left.square().sum(dim=1, keepdim=True) + right.square().sum(dim=1)
+def _squared_norms(points: Tensor) -> Tensor:
+    return torch.cat([rows.square().sum(dim=1) for rows in points.split(CHUNK)])
+
+
+def _squared_distances(left: Tensor, right: Tensor, right_norms: Tensor) -> Tensor:
+    norms = _squared_norms(left)[:, None] + right_norms
     return torch.addmm(norms, left, right.T, alpha=-2).clamp_(min=0)
 
 
