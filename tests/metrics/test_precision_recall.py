@@ -7,7 +7,7 @@ import pytest
 from quadrants import quadrant_images
 
 from dpib.metrics import precision_recall as module
-from dpib.metrics.precision_recall import PrecisionRecall, manifold_overlap
+from dpib.metrics.precision_recall import DensityCoverage, PrecisionRecall, manifold_overlap
 
 
 def oracle(real, synthetic, k):
@@ -56,6 +56,22 @@ def test_swapping_the_sets_swaps_the_scores():
     real, synthetic = points(4, 30), points(5, 20, shift=0.7)
     there, back = manifold_overlap(real, synthetic, 2), manifold_overlap(synthetic, real, 2)
     assert (there.precision, there.recall) == (back.recall, back.precision)
+
+
+def test_density_and_coverage_follow_their_definition():
+    real, synthetic = points(6, 40), points(7, 25, shift=0.5)
+    between = np.linalg.norm(synthetic[:, None].astype(float) - real.astype(float), axis=2)
+    within = np.linalg.norm(real[:, None].astype(float) - real.astype(float), axis=2)
+    inside = between <= np.sort(within, axis=1)[:, 3]
+    overlap = manifold_overlap(real, synthetic, 3)
+    assert overlap.density == pytest.approx(inside.sum() / (3 * 25))
+    assert overlap.coverage == inside.any(axis=0).mean()
+
+
+def test_coverage_is_a_metric_of_its_own(make_inputs):
+    scores = DensityCoverage().compute(make_inputs())
+    assert [score.metric for score in scores] == ["density", "coverage"]
+    assert all(0 < score.value <= 2 for score in scores)
 
 
 def test_metric_returns_both_scores(make_inputs):

@@ -38,8 +38,9 @@ class Inception:
 
     def __init__(self, input_size: int, device: str) -> None:
         self.input_size, self.batch, self._device = input_size, batch_size(device), device
+        state = WEIGHTS.load()
         network = fid_network()
-        network.load_state_dict(WEIGHTS.load())
+        network.load_state_dict(state)
         network.fc = nn.Identity()
         self._network = network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
 
