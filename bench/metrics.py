@@ -58,14 +58,19 @@ def _first_rows_of_overlap(real: Rows, synthetic: Rows) -> None:
     """Do the first two steps of every pass of ``manifold_overlap``: all its memory, little of its time."""
     centre = real.mean(axis=0, dtype=np.float64)
     step = overlap._rows_at_once(len(real))
-    for points in (synthetic, real):
+
+    def centred_with_norms(points: Rows) -> tuple[torch.Tensor, torch.Tensor]:
         centred = torch.from_numpy(points - centre)
         norms = overlap._squared_norms(centred)
         for start in (0, step):
             overlap._squared_distances(centred[start : start + step], centred, norms).kthvalue(3, dim=1)
+        return centred, norms
+
+    centred_with_norms(synthetic)
+    points, norms = centred_with_norms(real)
     for start in (0, step):
         rows = torch.from_numpy(synthetic[start : start + step] - centre)
-        overlap._squared_distances(rows, centred, norms) <= torch.ones(len(real))  # noqa: B015
+        overlap._squared_distances(rows, points, norms) <= torch.ones(len(real))  # noqa: B015
 
 
 def _in_process(name: str, rows: int, work: Callable[[], object]) -> None:
