@@ -12,6 +12,9 @@ from dataclasses import dataclass
 ACCURACY_TOLERANCE = 1.0
 """Largest difference in percentage points: a retrained classifier is exact on one machine, not across machines."""
 
+CLASS_TOLERANCE = 5.0
+"""Largest difference in percentage points of what is read class by class, on a fraction of the test images."""
+
 RELATIVE_TOLERANCE = 0.02
 """Largest relative difference of every other score."""
 
@@ -20,7 +23,12 @@ def scores_agree(metric: str, recomputed: float | None, recorded: float | None) 
     """Return whether two values of a metric count as the same; an undefined one agrees with nothing."""
     if recomputed is None or recorded is None:
         return False
-    tolerance = ACCURACY_TOLERANCE if metric == "accuracy" else RELATIVE_TOLERANCE * max(abs(recorded), 1.0)
+    if metric in ("accuracy", "calibration-error"):
+        tolerance = ACCURACY_TOLERANCE
+    elif metric.startswith("accuracy-"):
+        tolerance = CLASS_TOLERANCE
+    else:
+        tolerance = RELATIVE_TOLERANCE * max(abs(recorded), 1.0)
     return abs(recomputed - recorded) <= tolerance
 
 

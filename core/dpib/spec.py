@@ -227,7 +227,14 @@ class DatasetSpec(Frozen):
 
 
 class ClassifierSpec(Frozen):
-    """One classifier of the utility protocol: architecture name and training recipe."""
+    """One classifier of the utility protocol: architecture name and training recipe.
+
+    Attributes:
+        decay_every: epochs between multiplications of the learning rate by ``decay_factor``; None: it stays.
+        ema_decay: evaluate an exponential moving average of the parameters with this decay, warmed up as
+            ``min(decay, (1 + n) / (10 + n))`` after n steps; None: evaluate the parameters themselves.
+        micro_batches: parts a batch is split into, to save memory; gradients add up, batch normalisation sees a part.
+    """
 
     name: Name
     epochs: int = Field(gt=0)
@@ -238,6 +245,8 @@ class ClassifierSpec(Frozen):
     momentum: float = Field(default=0.0, ge=0)
     decay_every: int | None = None
     decay_factor: float = 1.0
+    ema_decay: float | None = Field(default=None, gt=0, lt=1)
+    micro_batches: int = Field(default=1, gt=0)
 
 
 class FeatureSpec(Frozen):
@@ -266,7 +275,9 @@ class Track(Frozen):
         epsilons: the budgets the board ranks; any ε > 0 may be run.
         n_images: size of the synthetic set; labels are class-balanced and chosen by the harness.
         metrics: names of the metrics a complete record needs.
-        classifiers: utility is the mean over these.
+        optional_metrics: computed where their plugin is installed; a record is complete without them.
+        classifiers: utility is the mean over these, except
+        classifiers_by_dataset: on these datasets, where it is the mean over others.
         evaluation_seed: public seed of every classifier training.
     """
 
@@ -281,11 +292,17 @@ class Track(Frozen):
     delta_rule: Literal["1/(N0 ln N0)"] = "1/(N0 ln N0)"
     n_images: int = Field(gt=0)
     metrics: tuple[Name, ...]
+    optional_metrics: tuple[Name, ...] = ()
     primary: Name = "accuracy"
     classifiers: tuple[ClassifierSpec, ...]
+    classifiers_by_dataset: Mapping[Name, tuple[ClassifierSpec, ...]] = Field(default_factory=dict)
     features: FeatureSpec | None
     evaluation_seed: int = 0
     max_hours: float | None = None
+
+    def classifiers_for(self, dataset: str) -> tuple[ClassifierSpec, ...]:
+        """Return the classifiers whose mean is the utility on a dataset."""
+        return self.classifiers_by_dataset.get(dataset, self.classifiers)
 
     @property
     def family(self) -> str:

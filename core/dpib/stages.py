@@ -94,6 +94,7 @@ def score(
         device=device,
         cache=workspace.cache / "features",
         reporter=reporter,
-        selector=NoisySelector(validation, epsilon, len(track.classifiers)),
+        selector=NoisySelector(validation, epsilon, len(track.classifiers_for(dataset.name))),
+        tables=workspace.tables,
     )
     return evaluate(inputs, (workspace.scores, workspace.store_scores))

@@ -116,12 +116,15 @@ def _compare(ours: Score | None, theirs: Score) -> bool:
     return ours is not None and scores_agree(theirs.metric, ours.value, theirs.value)
 
 
-def _score_checks(record: RunRecord, recomputed: tuple[Score, ...]) -> list[Check]:
+def _score_checks(record: RunRecord, track: Track, recomputed: tuple[Score, ...]) -> list[Check]:
     index = {(score.metric, score.protocol, score.classifier): score for score in recomputed}
     checks = []
     for theirs in record.scores:
         ours = index.get((theirs.metric, theirs.protocol, theirs.classifier))
         label = " ".join(filter(None, (theirs.metric, theirs.protocol, theirs.classifier)))
+        if ours is None and theirs.metric in track.optional_metrics:
+            checks.append(Check(label, None, f"cannot be computed here, recorded {theirs.value}"))
+            continue
         value = None if ours is None else ours.value
         checks.append(Check(label, _compare(ours, theirs), f"recomputed {value}, recorded {theirs.value}"))
     return checks
@@ -189,4 +192,4 @@ def verify(
         reporter=reporter or Reporter(),
         selector=StoredSelector(stored_epochs(record.scores)),
     )
-    return record, checks + _score_checks(record, evaluate(inputs))
+    return record, checks + _score_checks(record, track, evaluate(inputs))

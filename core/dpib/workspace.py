@@ -11,6 +11,7 @@
       images.parquet   the synthetic set, in the layout of the Hub
       grid.png         a sample of it
       scores/          one file per metric, so that a failed one can be redone alone
+      tables/          what is too long for a record: confusion matrices
       cost.json        seconds per stage and peak memory, over all sessions
       record.json      written last
 """
@@ -116,6 +117,11 @@ class Workspace:
     def state(self) -> Path:
         """Folder of the method's checkpoints."""
         return self.folder / "state"
+
+    @property
+    def tables(self) -> Path:
+        """Folder of tables that metrics leave beside the record."""
+        return self.folder / "tables"
 
     @property
     def cache(self) -> Path:

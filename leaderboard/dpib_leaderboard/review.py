@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from dpib import catalogue
 from dpib.__about__ import __version__
 from dpib.agreement import scores_agree
 from dpib.errors import RecordError
@@ -62,7 +63,8 @@ def examine(
         seconds = limits.CHILD_SECONDS if scores else limits.STRUCTURE_SECONDS
         answer = recompute(folder, scores=scores, data_dir=data_dir, memory=memory, seconds=seconds)
         checks += answer.checks
-    differences = compare(record.scores, answer.scores) if answer.scores else ()
+    optional = catalogue.track(record.task.spec.track).optional_metrics if answer.scores else ()
+    differences = compare(record.scores, answer.scores, optional) if answer.scores else ()
     if differences:
         wrong = [d for d in differences if not d.agrees]
         detail = ", ".join(f"{_label(d)} {d.submitted} submitted, {d.recomputed} recomputed" for d in wrong[:4])
@@ -94,13 +96,20 @@ def _label(difference: Difference) -> str:
     return " ".join(filter(None, (difference.metric, difference.protocol, difference.classifier)))
 
 
-def compare(submitted: Sequence[Score], recomputed: Sequence[Score]) -> tuple[Difference, ...]:
-    """Return every score as submitted and as recomputed; one that only one side has does not agree."""
+def compare(
+    submitted: Sequence[Score], recomputed: Sequence[Score], optional: Collection[str] = ()
+) -> tuple[Difference, ...]:
+    """Return every score as submitted and as recomputed; one that only one side has does not agree.
+
+    An optional metric that one side has not installed is left out.
+    """
     theirs = {(s.metric, s.protocol, s.classifier): s.value for s in submitted}
     ours = {(s.metric, s.protocol, s.classifier): s.value for s in recomputed}
     found = []
     for key in sorted({*theirs, *ours}, key=str):
         a, b = theirs.get(key), ours.get(key)
+        if key[0] in optional and (key not in theirs or key not in ours):
+            continue
         agrees = scores_agree(key[0], b, a)
         found.append(
             Difference(metric=key[0], protocol=key[1], classifier=key[2], submitted=a, recomputed=b, agrees=agrees)

@@ -18,7 +18,15 @@ from dpib.spec import DatasetSpec, MethodCard, Track
 from dpib_leaderboard import limits
 from dpib_leaderboard.parsing import check_parquet_frame, check_png, parse_json, printable, text_problem, texts
 
-BOUNDS = {"accuracy": (0.0, 100.0), "precision": (0.0, 1.0), "recall": (0.0, 1.0)}
+BOUNDS = {
+    "accuracy": (0.0, 100.0),
+    "precision": (0.0, 1.0),
+    "recall": (0.0, 1.0),
+    "coverage": (0.0, 1.0),
+    "fld": (-1e9, 1e9),
+    "fld-train": (-1e9, 1e9),
+    "image-reward": (-100.0, 100.0),
+}
 """Range of a metric's values; every other metric is a distance or a score in [0, 1e9]."""
 
 

@@ -10,9 +10,11 @@ from quadrants import quadrant_images
 
 from dpib.data.images import LabelledImages
 from dpib.errors import DataError, RecordError, UnknownName
-from dpib.metrics.accuracy import NO_SELECTION, Accuracy, TrainingCurve, mean_scores, protocol_scores, train_classifier
+from dpib.metrics.accuracy import Accuracy, mean_scores, protocol_scores
+from dpib.metrics.base import NO_SELECTION
 from dpib.metrics.classifiers import build_classifier
 from dpib.metrics.selection import StoredSelector
+from dpib.metrics.training import TrainingCurve, train_classifier
 from dpib.progress import Reporter
 
 
@@ -88,7 +90,7 @@ def test_evaluation_seed_matters(make_inputs, track):
             device="cpu",
             reporter=Reporter(),
             selector=None,
-        )
+        )[0]
         for each in (track, other)
     ]
     assert curves[0] != curves[1]

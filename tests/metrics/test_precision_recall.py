@@ -7,7 +7,7 @@ import pytest
 from quadrants import quadrant_images
 
 from dpib.metrics import precision_recall as module
-from dpib.metrics.precision_recall import PrecisionRecall, precision_recall
+from dpib.metrics.precision_recall import DensityCoverage, PrecisionRecall, manifold_overlap
 
 
 def oracle(real, synthetic, k):
@@ -33,7 +33,7 @@ def points(seed, n, shift=0.0, dim=3):
 def test_agrees_with_brute_force(monkeypatch, neighbours, chunk):
     monkeypatch.setattr(module, "CHUNK", chunk)
     real, synthetic = points(0, 40), points(1, 25, shift=1.0)
-    overlap = precision_recall(real, synthetic, neighbours)
+    overlap = manifold_overlap(real, synthetic, neighbours)
     assert (overlap.precision, overlap.recall) == oracle(real.astype(float), synthetic.astype(float), neighbours)
     assert 0 < overlap.precision < 1
     assert 0 < overlap.recall < 1
@@ -41,21 +41,37 @@ def test_agrees_with_brute_force(monkeypatch, neighbours, chunk):
 
 def test_identical_sets_overlap_fully_and_distant_ones_not_at_all():
     real = points(2, 30)
-    same, apart = precision_recall(real, real.copy(), 3), precision_recall(real, real + 100, 3)
+    same, apart = manifold_overlap(real, real.copy(), 3), manifold_overlap(real, real + 100, 3)
     assert (same.precision, same.recall) == (1.0, 1.0)
     assert (apart.precision, apart.recall) == (0.0, 0.0)
 
 
 def test_one_repeated_real_image_is_precise_but_covers_only_itself():
     real = points(3, 30)
-    overlap = precision_recall(real, real[:1].repeat(10, axis=0), 3)
+    overlap = manifold_overlap(real, real[:1].repeat(10, axis=0), 3)
     assert (overlap.precision, overlap.recall) == (1.0, 1 / 30)
 
 
 def test_swapping_the_sets_swaps_the_scores():
     real, synthetic = points(4, 30), points(5, 20, shift=0.7)
-    there, back = precision_recall(real, synthetic, 2), precision_recall(synthetic, real, 2)
+    there, back = manifold_overlap(real, synthetic, 2), manifold_overlap(synthetic, real, 2)
     assert (there.precision, there.recall) == (back.recall, back.precision)
+
+
+def test_density_and_coverage_follow_their_definition():
+    real, synthetic = points(6, 40), points(7, 25, shift=0.5)
+    between = np.linalg.norm(synthetic[:, None].astype(float) - real.astype(float), axis=2)
+    within = np.linalg.norm(real[:, None].astype(float) - real.astype(float), axis=2)
+    inside = between <= np.sort(within, axis=1)[:, 3]
+    overlap = manifold_overlap(real, synthetic, 3)
+    assert overlap.density == pytest.approx(inside.sum() / (3 * 25))
+    assert overlap.coverage == inside.any(axis=0).mean()
+
+
+def test_coverage_is_a_metric_of_its_own(make_inputs):
+    scores = DensityCoverage().compute(make_inputs())
+    assert [score.metric for score in scores] == ["density", "coverage"]
+    assert all(0 < score.value <= 2 for score in scores)
 
 
 def test_metric_returns_both_scores(make_inputs):

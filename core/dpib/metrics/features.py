@@ -1,36 +1,26 @@
-"""Features of image sets, computed once per set and kept on disk; and which images fidelity metrics compare.
-
-A feature file of real images is as sensitive as the images: it is readable by its owner alone.
-"""
+"""Features of image sets, computed once per set and kept on disk; and which images fidelity metrics compare."""
 
 from __future__ import annotations
 
 import hashlib
-import io
-import os
-import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from dpib.data.images import LabelledImages
-from dpib.errors import StorageError
+from dpib.errors import MetricError
 from dpib.metrics.base import EvalInputs
 from dpib.metrics.extractors import FeatureExtractor, build_extractor
+from dpib.metrics.stored import Rows, read_rows, write_rows
 from dpib.progress import Reporter
 from dpib.spec import FeatureSpec
 
-Features = NDArray[np.float32]
-"""float32 (N, D), memory-mapped and read-only."""
-
-EXTRACT_BATCH = 16
-"""Images per forward pass; small batches stay in the processor's cache."""
+Features = Rows
 SUBSET_KEY = 20251
-DIGEST_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -54,6 +44,12 @@ def pinned_subset(n_total: int, n_wanted: int | None) -> Tensor:
     """
     draws = np.random.Philox(key=SUBSET_KEY).random_raw(n_total)
     return torch.from_numpy(np.argsort(draws, kind="stable")[:n_wanted])
+
+
+def needs_extractor(features: FeatureSpec | None, extractor: str) -> str | None:
+    """Return why a metric that is defined on one extractor's features has none here, or None."""
+    used = features.extractor if features else "none"
+    return None if used == extractor else f"Needs features of {extractor}; the track's are {used}."
 
 
 def too_few_images(inputs: EvalInputs, features: FeatureSpec, at_least: int) -> str | None:
@@ -93,8 +89,7 @@ def cached_features(
 ) -> Features:
     """Return the features of these images, from the cache if they are there and undamaged.
 
-    The file is a ``.npy`` with the SHA-256 of its numbers appended; anything that is not exactly what this
-    function writes is computed again. Memory stays bounded by one batch.
+    Memory stays bounded by one batch.
 
     Args:
         data: uint8 images (N, C, H, W); their labels only take part in the identity of the set.
@@ -104,60 +99,21 @@ def cached_features(
         what: names the images in progress reports.
 
     Raises:
+        MetricError: if a feature is not a finite number.
         StorageError: if the file cannot be written.
     """
     identity = "/".join((data.fingerprint, extractor.name, extractor.digest, str(extractor.input_size)))
     path = cache / f"{extractor.name}-{extractor.input_size}px-{hashlib.sha256(identity.encode()).hexdigest()}.npy"
     shape = (len(data), extractor.dim)
-    stored = _read(path, shape)
-    if stored is None:
-        try:
-            _write(path, shape, data, extractor, reporter, what)
-        except OSError as error:
-            raise StorageError(f"Cannot store features at {path}: {error.strerror}.") from error
-        stored = _map(path, shape)
-    return stored
+    stored = read_rows(path, shape)
+    return write_rows(path, shape, _extract(data, extractor, reporter, what)) if stored is None else stored
 
 
-def _header(shape: tuple[int, int]) -> bytes:
-    buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(buffer, {"descr": "<f4", "fortran_order": False, "shape": shape})
-    return buffer.getvalue()
-
-
-def _map(path: Path, shape: tuple[int, int]) -> Features:
-    return np.memmap(path, dtype="<f4", mode="r", offset=len(_header(shape)), shape=shape)
-
-
-def _read(path: Path, shape: tuple[int, int]) -> Features | None:
-    """Return the stored features, or None unless header, size and digest are exactly right."""
-    header = _header(shape)
-    size = len(header) + 4 * shape[0] * shape[1] + DIGEST_BYTES
-    if not path.is_file() or path.stat().st_size != size:
-        return None
-    with path.open("rb") as file:
-        start = file.read(len(header))
-        file.seek(-DIGEST_BYTES, os.SEEK_END)
-        digest = file.read()
-    features = _map(path, shape)
-    return features if start == header and hashlib.sha256(features.data).digest() == digest else None
-
-
-def _write(
-    path: Path, shape: tuple[int, int], data: LabelledImages, extractor: FeatureExtractor, reporter: Reporter, what: str
-) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    digest = hashlib.sha256()
-    try:
-        with os.fdopen(handle, "wb") as file, reporter.task(f"features of {what}", total=len(data)) as task:
-            file.write(_header(shape))
-            for batch in data.images.split(EXTRACT_BATCH):
-                content = extractor(batch).numpy().astype("<f4").tobytes()
-                digest.update(content)
-                file.write(content)
-                task.advance(len(batch))
-            file.write(digest.digest())
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+def _extract(data: LabelledImages, extractor: FeatureExtractor, reporter: Reporter, what: str) -> Iterator[Features]:
+    with reporter.task(f"features of {what}", total=len(data)) as task:
+        for batch in data.images.split(extractor.batch):
+            features = extractor(batch).numpy()
+            if not np.isfinite(features).all():
+                raise MetricError(f"{extractor.name} gave a feature of {what} that is not a finite number.")
+            yield features
+            task.advance(len(batch))

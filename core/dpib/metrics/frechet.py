@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from dpib.errors import MetricError
 from dpib.metrics.base import EvalInputs, Metric
-from dpib.metrics.catalog import FD_EFFNET, FD_RANDOM
+from dpib.metrics.catalog import FD_EFFNET, FD_RANDOM, FID
 from dpib.metrics.extractors import EffNetLite0, RandomConv
-from dpib.metrics.features import Features, compared_features, too_few_images
+from dpib.metrics.features import Features, compared_features, needs_extractor, too_few_images
 from dpib.records import Score
 
 CHUNK = 1024
@@ -79,9 +79,9 @@ class FrechetDistance(Metric):
     def compute(self, inputs: EvalInputs) -> tuple[Score, ...]:
         """Return one score; undefined if the track uses another extractor or there are too few images."""
         features = inputs.track.features
-        if features is None or features.extractor != self.extractor:
-            used = features.extractor if features else "none"
-            return (self._score(inputs, reason=f"Needs features of {self.extractor}; the track's are {used}."),)
+        reason = needs_extractor(features, self.extractor)
+        if features is None or reason:
+            return (self._score(inputs, reason=reason),)
         reason = too_few_images(inputs, features, at_least=2)
         if reason:
             return (self._score(inputs, reason=reason),)
@@ -121,3 +121,10 @@ class FrechetRandom(FrechetDistance):
 
     card = FD_RANDOM
     extractor = RandomConv.name
+
+
+class FrechetInception(FrechetDistance):
+    """``fid``: in the features of pytorch-fid's Inception."""
+
+    card = FID
+    extractor = "inception"

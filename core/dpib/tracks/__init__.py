@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dpib.spec import Track
-from dpib.tracks import demo, lite
+from dpib.tracks import demo, lite, paper
 
-TRACKS: tuple[Track, ...] = (demo.TRACK, lite.TRACK)
+TRACKS: tuple[Track, ...] = (demo.TRACK, lite.TRACK, paper.TRACK)
 """Every official track. Plugins may add others, under other names."""

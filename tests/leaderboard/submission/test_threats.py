@@ -17,6 +17,8 @@ from dpib import catalogue
 from dpib.data.imagefile import load_parquet, save_grid, save_parquet
 from dpib.data.images import LabelledImages
 from dpib.data.load import load_splits
+from dpib.data.splits import SIDES
+from dpib.metrics.copies import neighbour_test
 from dpib.records import RunRecord
 from dpib.spec import Track
 from dpib_leaderboard import copies, history, recompute, rows
@@ -155,25 +157,27 @@ def test_t03_five_slightly_changed_training_images_are_refused(
     assert review.diversity is not None and review.diversity.copies["train"] == 5
 
 
+def train_and_held_out(splits: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    train, validation, test = (getattr(splits, side).images.flatten(1).float() for side in SIDES)
+    return train, torch.cat([validation, test])
+
+
 @pytest.mark.parametrize(("side", "above"), [("train", True), ("test", False)])
 def test_t02_t03_images_that_follow_one_side_are_flagged(side: str, above: bool, splits: Any) -> None:
     """Blurred beyond near copies: the neighbours tell which side they were made from."""
     source = getattr(splits, side).images[:1000].float()
     noise = torch.randn(source.shape, generator=torch.Generator().manual_seed(1)) * 25
-    sides = {name: getattr(splits, name).images.flatten(1).float() for name in ("train", "validation", "test")}
-    card = catalogue.dataset("digits")
-    share, distinct, p_value = copies.neighbour_test((source + noise).clamp(0, 255).flatten(1), sides, card)
-    assert distinct > 100
-    assert (share > 0.5) is above
-    assert p_value < copies.SIGNIFICANCE
+    found = neighbour_test((source + noise).clamp(0, 255).flatten(1), *train_and_held_out(splits))
+    assert found.n_distinct > 100
+    assert (found.in_train > 0.5) is above
+    assert (found.distance_train < found.distance_held_out) is above
+    assert found.p_value < copies.SIGNIFICANCE
 
 
 def test_t03_honest_methods_are_not_flagged(splits: Any, images: LabelledImages) -> None:
-    sides = {name: getattr(splits, name).images.flatten(1).float() for name in ("train", "validation", "test")}
-    card = catalogue.dataset("digits")
     noise = torch.rand(1000, 64, generator=torch.Generator().manual_seed(0)) * 255
     for queries in (images.images.flatten(1).float(), noise):
-        assert copies.neighbour_test(queries, sides, card)[2] > 0.01
+        assert neighbour_test(queries, *train_and_held_out(splits)).p_value > 0.01
 
 
 @pytest.mark.usefixtures("in_process")
