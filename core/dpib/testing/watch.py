@@ -141,7 +141,12 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
 _CODE = {".py", ".pyc", ".so", ".toml", ".pyi", ".pth", ".typed", ".cfg", ".txt", ".tmpl"}
 _SYSTEM = ("/proc/", "/sys/", "/dev/", "/etc/")
 _CONTACTS = {"socket.connect", "socket.getaddrinfo", "socket.sendto", "subprocess.Popen", "os.system"}
+_METADATA = {".dist-info", ".egg-info"}
 _active: list[tuple[int, Path, Surroundings]] = []
+
+
+def _is_code(path: Path) -> bool:
+    return path.suffix in _CODE or path.parent.suffix in _METADATA or path.is_dir()
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
@@ -158,7 +163,7 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
             return
         if isinstance(args[2], int) and args[2] & _WRITING:
             found.written.add(path)
-        elif Path(path).suffix not in _CODE and not Path(path).is_dir():
+        elif not _is_code(Path(path)):
             found.read.add(path)
 
 
