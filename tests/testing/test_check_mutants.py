@@ -18,7 +18,8 @@ from dpib.data.images import LabelledImages
 from dpib.privacy.accountants import calibrate
 from dpib.privacy.ledger import Budget
 from dpib.privacy.noise import NoiseSource
-from dpib.privacy.private import PrivateDataset, clip_rows
+from dpib.privacy.private import PrivateDataset
+from dpib.privacy.rows import clip_rows
 from dpib.spec import Family, MethodCard
 from dpib.synthesizer import Method
 from dpib.testing import check_method

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import socket
 import struct
 import tracemalloc
@@ -114,7 +115,7 @@ def test_t11_t12_t13_t14_t22_t23_hostile_records_are_refused(case: str, make: Ma
 
 RAW: dict[str, tuple[Callable[[str], str | bytes], str]] = {
     "t22 NaN": (lambda text: text.replace('"created"', '"x": NaN, "created"'), "NaN"),
-    "t22 infinity": (lambda text: text.replace('"value": 88', '"value": 1e999'), "finite"),
+    "t22 infinity": (lambda text: re.sub(r'"value": [\d.]+', '"value": 1e999', text, count=1), "finite"),
     "t22 negative zero": (lambda text: text.replace('"n_synthetic": 1000', '"n_synthetic": -0.0', 1), "negative zero"),
     "t22 number as text": (lambda text: text.replace('"nominal_size": 1297', '"nominal_size": "1297"'), "integer"),
     "t22 long number": (lambda text: text.replace('"count": 1000', '"count": ' + "9" * 5000), "too long"),
