@@ -69,6 +69,22 @@ class Convolution:
         x, g = (t.unflatten(0, (n, copies)).transpose(0, 1).flatten(1, 2) for t in (inputs, slopes))
         return self.weight_gradient(x, g, images_as_groups=n).view(n, *self.weight)
 
+    def by_row(self, inputs: Tensor, slopes: Tensor, copies: int) -> Tensor:
+        """One call in which every row is a group of its own, then a sum over copies: no transposed inputs."""
+        n = len(inputs) // copies
+        x, g = (t.flatten(0, 1)[None] for t in (inputs, slopes))
+        return self.weight_gradient(x, g, images_as_groups=n * copies).view(n, copies, *self.weight).sum(1)
+
+    def accumulated(self, inputs: Tensor, slopes: Tensor, copies: int) -> Tensor:
+        """Products of patches and slopes, one batched matrix product per copy, added up in place."""
+        n = len(inputs) // copies
+        x = self.patches(inputs).unflatten(1, (self.groups, -1)).unflatten(0, (n, copies))
+        g = slopes.flatten(2).unflatten(1, (self.groups, -1)).unflatten(0, (n, copies))
+        found = inputs.new_zeros(n * self.groups, g.shape[3], x.shape[3])
+        for k in range(copies):
+            found.baddbmm_(g[:, k].flatten(0, 1), x[:, k].flatten(0, 1).transpose(1, 2))
+        return found.view(n, *self.weight)
+
     def unfolded(self, inputs: Tensor, slopes: Tensor, copies: int) -> Tensor:
         """Products of patches and slopes, one matrix product per image and group."""
         n = len(inputs) // copies
@@ -115,9 +131,10 @@ class Convolution:
         positions = copies * slopes[1] * slopes[2]
         patches = positions * self.weight[1] * self.groups * self.weight[2] * self.weight[3]
         pixels = copies * (inputs[1] + 2 * self.padding[0]) * (inputs[2] + 2 * self.padding[1])
-        names = ["looped", "grouped"]
+        several = copies > 1
+        names = ["looped", "grouped", *(["by_row"] if several else [])]
         if patches <= _UNFOLDED_AT_MOST:
-            names.append("unfolded")
+            names += ["unfolded", *(["accumulated"] if several else [])]
         if self.groups == 1 and 2 * pixels**2 < torch.Size(self.weight).numel():
             names.append("gram")
         return names
