@@ -113,7 +113,8 @@ def assert_clipped_sums_agree(
         elif n > 1:
             assert bool((norms > clip).any()), "clipping must have happened"
         expected = [
-            sum(f.to(dtype) * g for f, g in zip(factors, column, strict=True)) for column in zip(*gradients, strict=True)
+            sum(f.to(dtype) * g for f, g in zip(factors, column, strict=True))
+            for column in zip(*gradients, strict=True)
         ]
         size = torch.cat([e.flatten() for e in expected]).norm()  # type: ignore[union-attr]
         for name, ours, theirs in zip(engine.parameters, sums, expected, strict=True):

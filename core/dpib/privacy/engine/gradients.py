@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -25,6 +25,9 @@ class PerImage(Protocol):
     def materialise(self) -> Tensor:
         """Return the gradients (B, *shape)."""
 
+    def to(self, dtype: torch.dtype) -> PerImage:
+        """Return the same with all further arithmetic in ``dtype``, the parameter's own."""
+
 
 @dataclass
 class Kept:
@@ -44,6 +47,10 @@ class Kept:
     def materialise(self) -> Tensor:
         """See ``PerImage``."""
         return self.rows
+
+    def to(self, dtype: torch.dtype) -> Kept:
+        """See ``PerImage``."""
+        return Kept(self.rows.to(dtype))
 
 
 @dataclass
@@ -72,6 +79,10 @@ class Rows:
         table = self.values.new_zeros(self.n_images, self.n_rows, self.values.shape[1])
         table[self.image, self.index] = self.values
         return table
+
+    def to(self, dtype: torch.dtype) -> Rows:
+        """See ``PerImage``."""
+        return replace(self, values=self.values.to(dtype))
 
 
 @dataclass
@@ -108,6 +119,10 @@ class Deferred:
         """See ``PerImage``."""
         return self.split(self.inputs, self.slopes)
 
+    def to(self, dtype: torch.dtype) -> Deferred:
+        """See ``PerImage``. The norm and the sum are two computations: in bfloat16 they would disagree."""
+        return replace(self, inputs=self.inputs.to(dtype), slopes=self.slopes.to(dtype))
+
 
 def without_dropped(rows: Tensor, factors: Tensor) -> Tensor:
     """Return rows with zeros where the factor is zero, so that no NaN survives the product."""
@@ -142,7 +157,7 @@ class Tape:
 
     def add(self, parameter: nn.Parameter, part: PerImage) -> None:
         """Add the gradients of one use of a parameter; several uses are summed image by image, before any norm."""
-        earlier = self._parts.get(parameter)
+        earlier, part = self._parts.get(parameter), part.to(parameter.dtype)
         self._parts[parameter] = part if earlier is None else Kept(earlier.materialise() + part.materialise())
 
     def take(self, parameter: nn.Parameter) -> PerImage:

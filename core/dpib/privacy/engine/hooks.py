@@ -17,7 +17,7 @@ from dpib.privacy.engine.layers import RULES, Use, has_rule
 from dpib.privacy.engine.tuning import Kernels
 
 _SAME = 1e-3
-"""Relative gap up to which a sum of per-row gradients is the ordinary gradient, roundings allowed for."""
+"""Gap, relative to all rows, up to which their sum is the ordinary gradient, roundings allowed for."""
 
 
 class _Hooks(GradSampleHooks):
@@ -67,12 +67,15 @@ class _Hooks(GradSampleHooks):
 
         return forward
 
-    def capture_activations_hook(
-        self, module: nn.Module, forward_input: list[Tensor], _forward_output: Tensor
-    ) -> None:
-        """Refuse rows that Opacus would take for other records'."""
+    def capture_activations_hook(self, module: nn.Module, forward_input: list[Tensor], _forward_output: Tensor) -> None:
+        """Refuse rows that Opacus would take for other records', and coarse ones that could not be checked."""
         if torch.is_grad_enabled():
-            self._use(module).expect_rows(forward_input[-1])
+            use, rows = self._use(module), forward_input[-1]
+            use.expect_rows(rows)
+            if torch.is_autocast_enabled(rows.device.type):
+                raise UnsupportedMechanism(
+                    f"{use.names}: a {type(module).__name__} has no rule for autocast; freeze it."
+                )
         super().capture_activations_hook(module, forward_input, _forward_output)
 
     def capture_backprops_hook(
@@ -82,10 +85,20 @@ class _Hooks(GradSampleHooks):
         self._tape.expect_running()
         super().capture_backprops_hook(module, _forward_input, forward_output, loss_reduction, batch_first)
 
+    def reset(self) -> None:
+        """Forget an unfinished pass: Opacus would go on counting where it broke off."""
+        for module in self._names:
+            for name in ("activations", "max_batch_len"):
+                module.__dict__.pop(name, None)
+        for parameter in self._module.parameters():
+            parameter.grad_sample, parameter._forward_counter = None, 0
+            parameter.__dict__.pop("_current_grad_sample", None)
+
     def cleanup(self) -> None:
         """Leave the model as it was."""
         for module in self._ruled:
             module.__dict__.pop("forward", None)
+        self.reset()
         super().cleanup()
 
 
@@ -111,6 +124,7 @@ class Engine:
         self.kernels = kernels or Kernels()
         self.fallbacks: list[str] = []
         self._model, self._tape = model, Tape(copies)
+        self._hooks: _Hooks
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -120,7 +134,7 @@ class Engine:
             NotImplementedError: if Opacus refuses a layer (trainable, with buffers).
         """
         self._model.train()
-        hooks = _Hooks(self._model, self._tape, self.kernels)
+        self._hooks = hooks = _Hooks(self._model, self._tape, self.kernels)
         self.fallbacks = hooks.fallbacks
         try:
             with warnings.catch_warnings():
@@ -136,7 +150,7 @@ class Engine:
             parameter.grad = None
 
     def differentiate(self, loss: Callable[[], Tensor], n_images: int) -> None:
-        """Run one forward and one backward pass; the per-image gradients wait for ``clipped_sums``.
+        """Run one forward and one backward pass inside ``attached``; the gradients wait for ``clipped_sums``.
 
         Args:
             loss: returns the losses (B·K,), image-major.
@@ -147,8 +161,7 @@ class Engine:
             UnsupportedMechanism: if a trainable parameter gets no per-image gradient, or more than that.
         """
         self._forget(n_images)
-        for parameter in self.parameters.values():
-            parameter.grad_sample = None  # type: ignore[attr-defined]
+        self._hooks.reset()
         rows = loss()
         if rows.shape != (n_images * self._tape.copies,):
             raise RunError(
@@ -174,11 +187,10 @@ class Engine:
             if rows is not None:
                 parameter.grad_sample = None  # type: ignore[attr-defined]
                 self._tape.add(parameter, Kept(rows.unflatten(0, (-1, self._tape.copies)).sum(1)))
-                rows_sum = rows.sum(0)
-                explained = gradient is None or not bool((gradient - rows_sum).norm() > _SAME * gradient.norm())
+                unexplained = gradient is not None and bool((gradient - rows.sum(0)).norm() > _SAME * rows.norm())
             else:
-                explained = gradient is None
-            if not explained:
+                unexplained = gradient is not None
+            if unexplained:
                 beside.append(name)
         missed = [name for name, parameter in self.parameters.items() if parameter not in self._tape.touched]
         if missed:

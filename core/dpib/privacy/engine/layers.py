@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from dpib.errors import UnsupportedMechanism
-from dpib.privacy.engine.gradients import Kept, PerImage, Rows, Tape
+from dpib.privacy.engine.gradients import Kept, Rows, Tape
 from dpib.privacy.engine.kernels import Contraction, Convolution, Projection
 from dpib.privacy.engine.tuning import Kernels
 
@@ -44,21 +44,14 @@ class Use:
                 "and copy, image-major."
             )
 
-    def add(self, parameter: nn.Parameter, part: PerImage) -> None:
-        """Hand over the gradients of a parameter."""
-        self.tape.add(parameter, part)
-
     def keep(self, parameter: nn.Parameter, rows: Tensor) -> None:
         """Sum rows (B·K, *shape) over the copies and hand them over."""
         summed = rows.unflatten(0, (-1, self.tape.copies)).sum(1)
-        self.tape.add(parameter, Kept(summed.to(parameter.dtype).view(-1, *parameter.shape)))
+        self.tape.add(parameter, Kept(summed.view(-1, *parameter.shape)))
 
     def contract(self, parameter: nn.Parameter, shape: Contraction, inputs: Tensor, slopes: Tensor) -> None:
         """Compute the weight gradient of a convolution or projection by the kernel chosen for its shape."""
-        part = self.kernels.run(shape, inputs, slopes, self.tape.copies)
-        if isinstance(part, Kept):
-            part.rows = part.rows.to(parameter.dtype)
-        self.tape.add(parameter, part)
+        self.tape.add(parameter, self.kernels.run(shape, inputs, slopes, self.tape.copies))
 
 
 def _autocast(inputs: Tensor) -> Tensor:
@@ -195,7 +188,7 @@ class _Embedding(Function):
         values.index_add_(0, cell, g.reshape(-1, width).to(values))
         if ctx.padding_index is not None:
             values[cells % n_rows == ctx.padding_index] = 0
-        use.add(ctx.weight, Rows(values, cells // n_rows, cells % n_rows, use.tape.n_images, n_rows))
+        use.tape.add(ctx.weight, Rows(values, cells // n_rows, cells % n_rows, use.tape.n_images, n_rows))
         return None, None, None, None
 
 
