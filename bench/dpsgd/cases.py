@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from bench.dpsgd.nets import Discriminator, UNet
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from bench.dpsgd.nets import Discriminator, UNet
 
 
 @dataclass(frozen=True)

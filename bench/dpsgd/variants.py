@@ -6,11 +6,11 @@ import warnings
 from collections.abc import Callable
 
 import torch
+from bench.dpsgd.cases import Case
 from opacus.grad_sample import GradSampleHooks
 from opacus.grad_sample.grad_sample_module_fast_gradient_clipping import GradSampleHooksFastGradientClipping
 from torch import Tensor, nn
 
-from bench.dpsgd.cases import Case
 from dpib.privacy.engine.hooks import Engine
 
 warnings.filterwarnings("ignore", message="Full backward hook is firing")
@@ -19,7 +19,7 @@ Step = Callable[[], list[Tensor]]
 Batch = tuple[Tensor, ...]
 
 
-def plain(case: Case, net: nn.Module, batch: Batch, clip: float) -> Step:
+def plain(case: Case, net: nn.Module, batch: Batch, clip: float) -> Step:  # noqa: ARG001 - one signature for all
     """Return the step without privacy: the floor."""
     return _plain(case, net, batch, autocast=False)
 
@@ -36,7 +36,7 @@ def _plain(case: Case, net: nn.Module, batch: Batch, autocast: bool) -> Step:
     return step
 
 
-def best_floor(case: Case, net: nn.Module, batch: Batch, clip: float) -> Step:
+def best_floor(case: Case, net: nn.Module, batch: Batch, clip: float) -> Step:  # noqa: ARG001
     """Return the fastest step without privacy that a GPU offers: compiled, bfloat16, channels last."""
     net = net.to(memory_format=torch.channels_last)
     batch = tuple(t.contiguous(memory_format=torch.channels_last) if t.ndim == 4 else t for t in batch)

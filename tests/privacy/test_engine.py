@@ -180,8 +180,13 @@ def test_layers_without_a_bias_have_rules_too() -> None:
     assert_clipped_sums_agree(Labelled().double(), 5, 2, torch.float64)
 
 
+class ChannelsLast(Everything):
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        return super().forward(x.contiguous(memory_format=torch.channels_last), labels)
+
+
 def test_channels_last_rows_give_the_same_sums() -> None:
-    net = make(Everything, torch.float64).to(memory_format=torch.channels_last)
+    net = make(ChannelsLast, torch.float64).to(memory_format=torch.channels_last)
     assert_clipped_sums_agree(net, 5, 2, torch.float64)
 
 
@@ -289,21 +294,29 @@ class Scaled(nn.Module):
         self.scale = nn.Parameter(torch.full((8,), 2.0))
         self.inner = nn.Linear(8, LABELS)
 
-    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        return self.inner(x * self.scale).mean((1, 2))
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x * self.scale)
 
 
-class AdjustedNet(nn.Module):
+class Around(nn.Module):
+    layer: nn.Module
+
     def __init__(self) -> None:
         super().__init__()
-        self.layer = Adjusted(8, LABELS)
+        self.layer = Scaled()
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         return self.layer(x).mean((1, 2))
 
 
+class AroundAdjusted(Around):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = Adjusted(8, LABELS)
+
+
 @pytest.mark.parametrize(
-    ("kind", "named"), [(AdjustedNet, "layer (Adjusted)"), (Scaled, "the model itself (Scaled)")], ids=["own", "bare"]
+    ("kind", "named"), [(AroundAdjusted, "layer (Adjusted)"), (Around, "layer (Scaled)")], ids=["own", "bare"]
 )
 def test_layers_without_a_rule_are_sampled_by_opacus_and_named(kind: type[nn.Module], named: str) -> None:
     net = make(kind, torch.float64)

@@ -215,7 +215,10 @@ class Wide(nn.Module):
         self.deep, self.out = nn.Conv2d(2, 640, 8), nn.Linear(640, 5)
         self.wide = nn.Conv2d(2, 640, 5, padding=2)
 
+    layout = torch.contiguous_format
+
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        x = x.contiguous(memory_format=self.layout)
         return self.out((self.deep(x) + self.wide(x).mean((2, 3), keepdim=True)).flatten(1))
 
 
@@ -233,6 +236,7 @@ def test_tuned_kernels_are_timed_once_and_agree_with_autograd(
         return race(site, names, n)
 
     monkeypatch.setattr(tuning, "_race", noted)
+    monkeypatch.setattr(Wide, "layout", layout)
     net = make(Wide, torch.float64).to(memory_format=layout)
     assert_clipped_sums_agree(net, 5, 3, torch.float64, lambda engine: engine.kernels.tune(5))
     assert sorted(map(len, races)) == [2, 5, 6]  # the linear layer, the wide one, and the deep one with "gram"
@@ -262,6 +266,11 @@ def test_a_kernel_that_is_far_slower_is_called_no_second_time(monkeypatch: pytes
     site = tuning.Site(shape, (4, 8, 8), (4, 8, 8), 1, torch.float32, "cpu", False)
     assert tuning._race(site, list(seconds), 2) == "unfolded"
     assert calls == ["looped", "grouped", "unfolded", "looped", "unfolded"]
+
+
+def test_patches_that_would_fill_the_memory_are_not_unfolded() -> None:
+    shape = Convolution((8, 512, 3, 3), (1, 1), (1, 1), (1, 1), 1)
+    assert shape.kernels((512, 16, 16), (8, 16, 16), 32) == ["looped", "grouped", "by_row"]
 
 
 # ---- what a run prepares and keeps ----

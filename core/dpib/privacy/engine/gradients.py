@@ -105,7 +105,7 @@ class Deferred:
     contract: Callable[[Tensor, Tensor], Tensor]
     split: Callable[[Tensor, Tensor], Tensor]
 
-    def squares(self, smallest: float) -> Tensor:
+    def squares(self, smallest: float) -> Tensor:  # noqa: ARG002 - it is float64 anyway
         """See ``PerImage``."""
         return self.norms(self.inputs, self.slopes)
 

@@ -186,7 +186,7 @@ class Projection:
             split=partial(self.batched, copies=copies),
         )
 
-    def kernels(self, inputs: tuple[int, ...], slopes: tuple[int, ...], copies: int) -> list[str]:
+    def kernels(self, inputs: tuple[int, ...], slopes: tuple[int, ...], copies: int) -> list[str]:  # noqa: ARG002
         """Return the kernels worth trying for one image's inputs (..., p) and slopes (..., d)."""
         positions = copies * torch.Size(slopes[:-1]).numel()
         return ["batched", "gram"] if 2 * positions**2 < self.weight[0] * self.weight[1] else ["batched"]

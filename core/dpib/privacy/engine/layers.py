@@ -68,7 +68,7 @@ class _Linear(Function):
         return F.linear(x, cast, None if bias is None else bias.to(x.dtype))
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         use: Use = ctx.use
         use.tape.expect_running()
@@ -88,11 +88,11 @@ class _Conv2d(Function):
         cast = weight.to(x.dtype)
         ctx.save_for_backward(x, cast)
         ctx.weight, ctx.bias, ctx.shape, ctx.use = weight, bias, shape, use
-        bias = None if bias is None else bias.to(x.dtype)
-        return F.conv2d(x, cast, bias, shape.stride, shape.padding, shape.dilation, shape.groups)
+        cast_bias = None if bias is None else bias.to(x.dtype)
+        return F.conv2d(x, cast, cast_bias, shape.stride, shape.padding, shape.dilation, shape.groups)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         use: Use = ctx.use
         use.tape.expect_running()
@@ -117,10 +117,10 @@ class _GroupNorm(Function):
         out, mean, rstd = torch.ops.aten.native_group_norm(x, weight, bias, n, channels, size, groups, eps)
         ctx.save_for_backward(x, weight, mean, rstd)
         ctx.weight, ctx.bias, ctx.groups, ctx.use = weight, bias, groups, use
-        return out  # type: ignore[no-any-return]
+        return out
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         use: Use = ctx.use
         use.tape.expect_running()
@@ -144,10 +144,10 @@ class _LayerNorm(Function):
         out, mean, rstd = torch.ops.aten.native_layer_norm(x, weight.shape, weight, bias, eps)
         ctx.save_for_backward(x, weight, mean, rstd)
         ctx.weight, ctx.bias, ctx.use = weight, bias, use
-        return out  # type: ignore[no-any-return]
+        return out
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         use: Use = ctx.use
         use.tape.expect_running()
@@ -174,7 +174,7 @@ class _Embedding(Function):
         return F.embedding(index, weight)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         use: Use = ctx.use
         use.tape.expect_running()
@@ -193,7 +193,7 @@ class _Embedding(Function):
 
 
 def _linear(layer: nn.Linear, use: Use, x: Tensor) -> Tensor:
-    return _Linear.apply(_autocast(x), layer.weight, layer.bias, use)  # type: ignore[no-any-return]
+    return _Linear.apply(_autocast(x), layer.weight, layer.bias, use)
 
 
 def _conv2d(layer: nn.Conv2d, use: Use, x: Tensor) -> Tensor:
@@ -202,19 +202,19 @@ def _conv2d(layer: nn.Conv2d, use: Use, x: Tensor) -> Tensor:
         mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
         x, padding = F.pad(x, layer._reversed_padding_repeated_twice, mode), (0, 0)
     shape = Convolution(tuple(layer.weight.shape), layer.stride, padding, layer.dilation, layer.groups)  # type: ignore[arg-type]
-    return _Conv2d.apply(_autocast(x), layer.weight, layer.bias, shape, use)  # type: ignore[no-any-return]
+    return _Conv2d.apply(_autocast(x), layer.weight, layer.bias, shape, use)
 
 
 def _group_norm(layer: nn.GroupNorm, use: Use, x: Tensor) -> Tensor:
-    return _GroupNorm.apply(x.to(layer.weight.dtype), layer.weight, layer.bias, layer.num_groups, layer.eps, use)  # type: ignore[no-any-return]
+    return _GroupNorm.apply(x.to(layer.weight.dtype), layer.weight, layer.bias, layer.num_groups, layer.eps, use)
 
 
 def _layer_norm(layer: nn.LayerNorm, use: Use, x: Tensor) -> Tensor:
-    return _LayerNorm.apply(x.to(layer.weight.dtype), layer.weight, layer.bias, layer.eps, use)  # type: ignore[no-any-return]
+    return _LayerNorm.apply(x.to(layer.weight.dtype), layer.weight, layer.bias, layer.eps, use)
 
 
 def _embedding(layer: nn.Embedding, use: Use, index: Tensor) -> Tensor:
-    return _Embedding.apply(layer.weight, index, layer.padding_idx, use)  # type: ignore[no-any-return]
+    return _Embedding.apply(layer.weight, index, layer.padding_idx, use)
 
 
 RULES: dict[type[nn.Module], Callable[[Any, Use, Tensor], Tensor]] = {
