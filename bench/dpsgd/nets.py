@@ -52,7 +52,7 @@ class Attention(nn.Module):
         """Map (N, C, H, W) to the same."""
         h = self.norm(x)
         q, k, v = (layer(h).flatten(2).transpose(1, 2) for layer in (self.q, self.k, self.v))
-        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).view_as(x)
+        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).contiguous().view_as(x)  # or Opacus misreads it
         return (x + self.out(h)) / math.sqrt(2)
 
 

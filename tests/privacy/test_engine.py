@@ -237,7 +237,21 @@ def test_a_parameter_that_is_also_used_outside_of_its_layer_is_refused(name: str
     def loss(rows: Tensor, labels: Tensor) -> Tensor:
         return losses(net, rows, labels) * net.get_parameter(name).square().sum()
 
-    refuse(net, loss, rf"{name} comes from outside")
+    refuse(net, loss, rf"{name} do not add up")
+
+
+def test_wrong_gradients_of_opacus_are_refused() -> None:
+    """Its sampler of convolutions takes any input for contiguous. A hooked layer has no rule here and goes to it."""
+    net = nn.Conv2d(8, 1, 1).double()
+    net.register_forward_pre_hook(lambda module, inputs: None)
+    refuse(net, lambda rows, labels: net(rows.transpose(1, 2)).square().mean((1, 2, 3)), "weight do not add up")
+    net._forward_pre_hooks.clear()
+    engine, (rows, _) = Engine(net, 2), make_rows(3, 2, torch.float64)
+    with engine.attached():
+        engine.differentiate(lambda: net(rows.transpose(1, 2)).square().mean((1, 2, 3)), 3)
+        per_image = engine.gradients()[0]
+    (whole,) = torch.autograd.grad(net(rows.transpose(1, 2)).square().mean((1, 2, 3)).sum() / 2, [net.weight])
+    torch.testing.assert_close(per_image.sum(0), whole)
 
 
 def test_a_gradient_penalty_is_refused() -> None:

@@ -34,6 +34,7 @@ def tiny(bench: Any) -> Any:
     return Case("tiny", lambda: UNet(1, 8, (1, 1), 4, 3, width=8), (1, 8, 8), 3, images=4, copies=1)
 
 
+@pytest.mark.filterwarnings("ignore:Full backward hook")
 def test_every_private_variant_computes_the_same_clipped_sum(bench: Any, tiny: Any) -> None:
     clip = bench.median_norm(tiny, "cpu")
     plain = torch.cat([g.flatten() for g in bench.make(tiny, "plain", "cpu", clip)()])
@@ -43,7 +44,8 @@ def test_every_private_variant_computes_the_same_clipped_sum(bench: Any, tiny: A
     }
     assert float((sums["dpib"] - plain).norm()) > 0.05 * float(plain.norm()), "clipping must have happened"
     for name, found in sums.items():
-        torch.testing.assert_close(found, sums["dpib"], rtol=1e-4, atol=1e-5 * float(plain.norm()), msg=name)
+        gap = float((found - sums["dpib"]).norm() / found.norm())
+        assert gap < (1e-3 if name == "opacus-ghost" else 1e-5), name  # Opacus adds 1e-6 to the norms
 
 
 def test_the_table_has_a_ratio_for_every_variant(

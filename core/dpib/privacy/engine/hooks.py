@@ -200,8 +200,9 @@ class Engine:
             )
         if beside:
             raise UnsupportedMechanism(
-                f"A part of the gradient of {', '.join(beside)} comes from outside of their modules and could not be "
-                "clipped. Use them through their modules only."
+                f"The gradients per record of {', '.join(beside)} do not add up to the gradient. A part comes from "
+                "outside of their modules and could not be clipped, or Opacus' sampler cannot read inputs that are "
+                "not contiguous. Use them through their modules only, on contiguous inputs."
             )
 
     def gradients(self) -> list[Tensor]:
