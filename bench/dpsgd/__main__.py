@@ -2,7 +2,7 @@
 
 Time: one thread, process CPU time (on a GPU: synchronised wall time). All variants of a case live in one process and
 take turns in shuffled order; the table has the median over rounds of the ratio to ``plain`` in the same round, and
-the range. Memory: peak above what was there before the step, each variant in a process of its own.
+the range. Memory: peak of a step above what was there before, each variant in a process of its own.
 
 Run from the repository's root, e.g. ``python -m bench.dpsgd --case unet-1.49M --rounds 3 --variant dpib``.
 """
@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,16 +59,16 @@ def _status(field: str) -> int:
     return int(found[1]) * 1024 if found else 0
 
 
-def peak(step: Step, device: str) -> int:
-    """Return the bytes that one step takes at most, on top of network, batch and running sum."""
-    step()
+def peak(make_step: Callable[[], Step], device: str) -> int:
+    """Return the bytes that a step takes at most, network, batch and running sum included."""
+    before = _status("VmRSS") if device == "cpu" else torch.cuda.memory_allocated()
+    step = make_step()
     if device == "cpu":
         Path("/proc/self/clear_refs").write_text("5")  # forgets the highest resident size so far
-        before = _status("VmRSS")
         step()
         return _status("VmHWM") - before
+    step()
     torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
     step()
     return torch.cuda.max_memory_allocated() - before
 
@@ -149,7 +150,7 @@ def main() -> None:
     scale = options.scale or (8 if device == "cuda" else 1)
     chosen = [case for case in cases(scale) if any(part in case.name for part in options.case or [""])]
     if options.peak:
-        print(peak(make(chosen[0], options.peak, device, 0.5), device))
+        print(peak(lambda: make(chosen[0], options.peak, device, 0.5), device))
         return
     if not chosen:
         parser.error(f"no such case; there are {', '.join(case.name for case in cases(scale))}")

@@ -21,7 +21,7 @@ WORTH_TIMING = 1_000_000
 """Multiply-adds per image from which a shape is timed."""
 _ROWS = 64
 _IMAGES = 8
-_HOPELESSLY_SLOW = 1.5
+_HOPELESSLY_SLOW = 2.5
 _LONG = 0.1
 """Seconds from which one more call tells enough."""
 
