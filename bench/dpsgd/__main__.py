@@ -10,6 +10,7 @@ Run from the repository's root, e.g. ``python -m bench.dpsgd --case unet-1.49M -
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import platform
@@ -64,6 +65,7 @@ def peak(make_step: Callable[[], Step], device: str) -> int:
     before = _status("VmRSS") if device == "cpu" else torch.cuda.memory_allocated()
     step = make_step()
     if device == "cpu":
+        ctypes.CDLL(None).malloc_trim(0)  # what the tuning gave back is not the step's
         Path("/proc/self/clear_refs").write_text("5")  # forgets the highest resident size so far
         step()
         return _status("VmHWM") - before
