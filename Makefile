@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow coverage check schema clean
+.PHONY: demo test test-slow coverage check schema bench-dpsgd clean
 
 demo: .venv/installed
 	$(BIN)/dpib run experiments/demo.toml --runs runs
@@ -23,6 +23,9 @@ check: .venv/developed
 
 schema: .venv/installed
 	$(BIN)/python -c "import json, dpib.records as r; print(json.dumps(r.record_json_schema(), indent=1, sort_keys=True))" > submissions/record.schema.json
+
+bench-dpsgd: .venv/developed
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.dpsgd
 
 clean:
 	rm -rf .venv build dist *.egg-info core/*.egg-info runs

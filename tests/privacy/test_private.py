@@ -421,7 +421,11 @@ def test_nothing_derived_from_private_data_is_told_logged_or_kept(
         ledgers.append(bench.text)
     assert told[0] == told[1] and len(told[0]) > 10
     assert {event[3] for event in told[0]} <= {None, 3}
-    assert kept[0] == kept[1] and set(kept[0]) == {"ledger.jsonl", "state/train.pt"}
+    assert kept[0] == kept[1] and set(kept[0]) == {
+        "ledger.jsonl",
+        "state/train.pt",
+        "state/train-preparation.pt",
+    }
     assert ledgers[0] == ledgers[1]
     assert capfd.readouterr() == ("", "") and caplog.text == ""
     assert RunEvent.__dataclass_fields__.keys() == {"kind", "stage", "done", "total", "seconds", "message"}

@@ -1,13 +1,11 @@
-"""DP-SGD: Poisson batches, per-record gradients by Opacus, one clipped vector per record, one noise draw per step."""
+"""DP-SGD: Poisson batches, one clipped vector per record (``engine``), one noise draw per step."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypedDict
 
 import torch
-from opacus.grad_sample import GradSampleHooks
 from opacus.validators import ModuleValidator
 from pydantic import Field
 from torch import Tensor, nn
@@ -16,7 +14,11 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from dpib.context import RunContext, Stateful
 from dpib.data.images import LabelledImages
-from dpib.errors import RunError, UnsupportedMechanism
+from dpib.errors import UnsupportedMechanism
+from dpib.privacy.engine.batches import PhysicalBatches, Saved, affordable
+from dpib.privacy.engine.hooks import Engine
+from dpib.privacy.engine.layers import mixes_records
+from dpib.privacy.engine.tuning import Kernels
 from dpib.privacy.events import SampledGaussian
 from dpib.privacy.ledger import Charge
 from dpib.privacy.noise import NoiseSource
@@ -45,30 +47,6 @@ class DpSgdPlan(Frozen):
     noise_multiplicity: int = Field(default=1, ge=1)
 
 
-def _trainable(model: nn.Module) -> dict[str, nn.Parameter]:
-    return {name: p for name, p in model.named_parameters() if p.requires_grad}
-
-
-def _expect_one_row_per_copy(rows: Tensor, n_records: int, noise_multiplicity: int) -> None:
-    if rows.shape != (n_records * noise_multiplicity,):
-        raise RunError(
-            f"Expected one loss per image and copy ({noise_multiplicity} per image), got a tensor of another shape "
-            f"with {rows.ndim} dimensions."
-        )
-
-
-@contextmanager
-def _per_record_gradients(model: nn.Module) -> Iterator[None]:
-    model.train()
-    hooks = GradSampleHooks(model, loss_reduction="sum")
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Full backward hook is firing")  # of Opacus' making, harmless
-            yield
-    finally:
-        hooks.cleanup()
-
-
 def check_trainable(
     model: nn.Module,
     loss: Loss,
@@ -86,10 +64,11 @@ def check_trainable(
         UnsupportedMechanism: names the layers that mix records, or the parameters without per-record gradient.
         RunError: if the loss has not one row per image and copy.
     """
-    parameters = _trainable(model)
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     problems = [str(error) for error in ModuleValidator.validate(model, strict=False)]
     problems += [f"{n} is {p.dtype}, too coarse to clip" for n, p in parameters.items() if p.dtype not in _EXACT]
     problems += [f"{n} keeps statistics of the data" for n, m in model.named_modules() if _keeps_statistics(m)]
+    problems += [f"{n} {reason}" for n, m in model.named_modules() if (reason := mixes_records(m)) is not None]
     if problems:
         raise UnsupportedMechanism("DP-SGD cannot train this model: " + "; ".join(problems))
     if not parameters:
@@ -97,13 +76,12 @@ def check_trainable(
     ours = {id(parameter) for parameter in model.parameters()}
     if any(p.requires_grad and id(p) not in ours for group in optimizer.param_groups for p in group["params"]):
         raise UnsupportedMechanism("The optimizer also updates parameters outside the model; DP-SGD trains one model.")
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (3, *task.shape), dtype=torch.uint8, generator=generator).to(device)
-    labels = torch.tensor([0, 0, task.n_classes - 1], device=device)
+    images, labels = _made_up(task, device)
 
     def probe(other: int) -> tuple[Tensor, Tensor]:
         pair = torch.tensor([0, other], device=device)
-        return _first_of_pair(model, parameters, loss, images[pair], labels[pair], noise_multiplicity)
+        engine = Engine(model, noise_multiplicity)
+        return _first_of_pair(model, engine, lambda: loss(images[pair], labels[pair]))
 
     first, again, beside_another = probe(1), probe(1), probe(2)
     if _agree(first, again) and not _agree(first, beside_another):
@@ -119,8 +97,13 @@ def _keeps_statistics(module: nn.Module) -> bool:
 
 
 _EXACT = (torch.float32, torch.float64)
-_HOPELESS = 1e30
-"""Gradients this many times longer than the bound count as not finite: scaling them down would underflow."""
+
+
+def _made_up(task: TaskInfo, device: str) -> tuple[Tensor, Tensor]:
+    """Return three images of noise and labels, the first two alike."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (3, *task.shape), dtype=torch.uint8, generator=generator).to(device)
+    return images, torch.tensor([0, 0, task.n_classes - 1], device=device)
 
 
 def _agree(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> bool:
@@ -131,67 +114,63 @@ def _flat(tensors: Iterable[Tensor]) -> Tensor:
     return torch.cat([torch.zeros(0), *(tensor.detach().flatten().double().cpu() for tensor in tensors)])
 
 
-def _first_of_pair(
-    model: nn.Module,
-    parameters: Mapping[str, nn.Parameter],
-    loss: Loss,
-    images: Tensor,
-    labels: Tensor,
-    noise_multiplicity: int,
-) -> tuple[Tensor, Tensor]:
+def _first_of_pair(model: nn.Module, engine: Engine, loss: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
     """Return the gradient of the first of two made-up records, and the model's buffers after it; undo all changes."""
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     with torch.random.fork_rng():
         torch.manual_seed(0)
         try:
-            with _per_record_gradients(model):
-                rows = loss(images, labels)
-                _expect_one_row_per_copy(rows, 2, noise_multiplicity)
-                if rows.requires_grad:
-                    rows.sum().backward(inputs=list(parameters.values()))
-                samples = {name: getattr(p, "grad_sample", None) for name, p in parameters.items()}
+            with engine.attached():
+                engine.differentiate(loss, 2)
+                found = _flat(rows[0] for rows in engine.gradients())
         except NotImplementedError as error:
             raise UnsupportedMechanism(f"DP-SGD cannot train this model: {error}") from error
-    missed = [name for name, sample in samples.items() if sample is None or len(sample) != 2 * noise_multiplicity]
-    if missed:
-        raise UnsupportedMechanism(
-            f"No gradient per record and copy reaches {', '.join(missed)}, which could not be clipped. "
-            "Use them through their modules, or freeze them."
-        )
-    found = _flat(sample[:noise_multiplicity].mean(0) for sample in samples.values() if sample is not None)
     changed = _flat(buffer for _, buffer in model.named_buffers())
     with torch.no_grad():
         for name, buffer in model.named_buffers():
             buffer.copy_(buffers[name])
-    for parameter in parameters.values():
-        parameter.grad = None
     return found, changed
 
 
-def clipped_gradient_sum(
-    parameters: list[nn.Parameter], n_records: int, noise_multiplicity: int, clipping_norm: float
-) -> list[Tensor]:
-    """Return, per parameter, the sum over records of gradients clipped jointly to ``clipping_norm``.
+class Preparation(TypedDict):
+    """What was found out about a model before its first step, from made-up images alone."""
 
-    Reads and clears ``grad_sample`` (B·K, *shape). The K rows of a record are averaged first. A record whose
-    gradient is not finite, or beyond all bounds, contributes zero.
+    kernels: dict[str, str]
+    physical_batch_size: int
+    fallbacks: list[str]
+
+
+def prepare(
+    model: nn.Module, loss: Loss, noise_multiplicity: int, task: TaskInfo, device: str, physical_batch_size: int | None
+) -> Preparation:
+    """Choose kernels for the model's shapes and, if not given, the images that a pass may have.
+
+    Args:
+        model: accepted by ``check_trainable``.
+        loss: see ``Loss``.
+        noise_multiplicity: K.
+        task: gives the images' shape.
+        device: where it will run.
+        physical_batch_size: images per pass; None: as many as memory allows.
     """
-    folded = []
-    for parameter in parameters:
-        rows: Tensor | None = parameter.grad_sample  # type: ignore[attr-defined]
-        if rows is None:
-            raise UnsupportedMechanism("A trainable parameter got no per-record gradient in this step; freeze it.")
-        folded.append(rows.view(n_records, noise_multiplicity, *parameter.shape).mean(1))
-        parameter.grad_sample = None  # type: ignore[attr-defined]
-    squares = [rows.flatten(1).double().pow(2).sum(1) for rows in folded]
-    norms = torch.stack(squares).sum(0).sqrt()
-    finite = norms < clipping_norm * _HOPELESS  # false for NaN
-    factors = torch.where(finite, clipping_norm / norms.clamp(min=clipping_norm), 0.0)
-    sums = []
-    for rows in folded:
-        rows[~finite] = 0
-        sums.append(torch.einsum("b,b...->...", factors.to(rows), rows))
-    return sums
+    engine = Engine(model, noise_multiplicity)
+    images, labels = _made_up(task, device)
+    saved = Saved(model.parameters())
+
+    def rows() -> Tensor:
+        with saved:
+            return loss(images[:2], labels[:2])
+
+    _first_of_pair(model, engine, rows)
+    if physical_batch_size is None:
+        gradient = sum(p.numel() * p.element_size() for p in engine.parameters.values())
+        physical_batch_size = affordable(saved.bytes // 2 + gradient, device)
+    engine.kernels.tune(physical_batch_size)
+    return {
+        "kernels": engine.kernels.chosen,
+        "physical_batch_size": physical_batch_size,
+        "fallbacks": engine.fallbacks,
+    }
 
 
 def train_privately(
@@ -202,10 +181,10 @@ def train_privately(
     charge: Charge,
     optimizer: torch.optim.Optimizer,
     data: LabelledImages,
-    nominal_size: int,
     noise: NoiseSource,
     context: RunContext,
-    physical_batch_size: int,
+    task: TaskInfo,
+    physical_batch_size: int | None,
     after_step: Callable[[int], None] | None,
     carry: Mapping[str, Stateful],
 ) -> None:
@@ -221,10 +200,11 @@ def train_privately(
         charge: holds the noise multiplier and addresses the noise.
         optimizer: applies the noisy mean gradient.
         data: the private records.
-        nominal_size: N₀.
+        task: public facts, among them N₀.
         noise: DP randomness.
         context: device, checkpoints, progress.
-        physical_batch_size: images per backward pass: memory, not privacy.
+        physical_batch_size: images per backward pass at most; None: as many as memory allows. Halved when memory
+            runs out: memory, not privacy.
         after_step: called with the step number after each update; sees the noised model only.
         carry: what else changes from step to step (moving averages), saved with model and optimizer.
 
@@ -232,22 +212,28 @@ def train_privately(
         RunError: if the loss has not one row per copy.
     """
     assert isinstance(charge.event, SampledGaussian)
-    parameters = list(_trainable(model).values())
     std = charge.event.noise_multiplier * plan.clipping_norm
-    expected_batch_size = plan.sample_rate * nominal_size
-    state: dict[str, Stateful] = {"model": model, "optimizer": optimizer, **carry}
+    expected_batch_size = plan.sample_rate * task.nominal_size
+    device, copies = context.device, plan.noise_multiplicity
+    prepared: Preparation = context.once(
+        f"{charge.label} preparation", lambda: prepare(model, loss, copies, task, device, physical_batch_size)
+    )
+    engine = Engine(model, copies, Kernels(prepared["kernels"]))
+    parameters = list(engine.parameters.values())
+    batches = PhysicalBatches(prepared["physical_batch_size"], context.reporter.note)
+    if prepared["fallbacks"]:
+        context.reporter.note(f"Slower per-image gradients, by Opacus itself: {', '.join(prepared['fallbacks'])}.")
+
+    def clipped_sums(batch: Tensor) -> list[Tensor]:
+        images, labels = data.images[batch].to(device), data.labels[batch].to(device)
+        engine.differentiate(lambda: loss(images, labels), len(batch))
+        return engine.clipped_sums(plan.clipping_norm)
+
+    state: dict[str, Stateful] = {"model": model, "optimizer": optimizer, "passes": batches, **carry}
     for step in context.steps(charge.label, plan.steps, state):
         sample = noise.poisson_sample(len(data), plan.sample_rate, charge.id, step)
-        total = [torch.zeros_like(parameter) for parameter in parameters]
-        with _per_record_gradients(model):
-            for batch in sample.split(physical_batch_size):
-                if not len(batch):
-                    continue
-                rows = loss(data.images[batch].to(context.device), data.labels[batch].to(context.device))
-                _expect_one_row_per_copy(rows, len(batch), plan.noise_multiplicity)
-                rows.sum().backward(inputs=parameters)  # nothing outside the model gets a gradient of private data
-                part = clipped_gradient_sum(parameters, len(batch), plan.noise_multiplicity, plan.clipping_norm)
-                total = [ours + theirs for ours, theirs in zip(total, part, strict=True)]
+        with engine.attached():
+            total = batches.total(sample, [torch.zeros_like(parameter) for parameter in parameters], clipped_sums)
         noisy = noise.add_gaussian(total, std, charge.id, step)
         for parameter, gradient in zip(parameters, noisy, strict=True):
             parameter.grad = gradient / expected_batch_size

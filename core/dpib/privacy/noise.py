@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch import Tensor
 from dpib.files import write_atomically
 
 SECRET_BYTES = 32
+_PIECE = 1 << 16
 DESCRIPTION = "Philox keyed by HMAC-SHA256 of a 256-bit secret from os.urandom"
 
 
@@ -40,9 +42,12 @@ class NoiseSource:
         """Return a source with fresh entropy."""
         return cls(os.urandom(SECRET_BYTES))
 
-    def _stream(self, purpose: str, charge: str, step: int) -> np.random.Generator:
-        key = hmac.new(self._secret, f"{purpose}\0{charge}\0{step}".encode(), hashlib.sha256).digest()
-        return np.random.Generator(np.random.Philox(np.random.SeedSequence(int.from_bytes(key))))
+    def _stream(self, purpose: str, charge: str, step: int, part: int = 0) -> np.random.Generator:
+        address = f"{purpose}\0{charge}\0{step}\0{part}".encode()
+        digest = hmac.new(self._secret, address, hashlib.sha256).digest()
+        half = len(digest) // 2  # 128 bits are Philox's key, 128 more the start of its counter: 256 in all
+        counter = int.from_bytes(digest[half:]) << 128
+        return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:half]), counter=counter))
 
     def add_gaussian(self, exact: list[Tensor], std: float, charge: str, step: int = 0) -> list[Tensor]:
         """Return ``exact`` plus N(0, std²) on every coordinate: one release, whatever its parts.
@@ -55,9 +60,23 @@ class NoiseSource:
 
         Returns:
             Tensors of the same shapes, dtypes and devices.
+
+        Every 65,536 numbers have a stream of their own, so that threads share the work and their count changes
+        nothing. All are drawn as float64 and scaled before they are rounded (``docs/decisions/0011``).
         """
-        stream = self._stream("gaussian", charge, step)
-        return [part + std * torch.from_numpy(stream.standard_normal(tuple(part.shape))).to(part) for part in exact]
+        sizes = [part.numel() for part in exact]
+        exactest = np.float64 if any(part.dtype == torch.float64 for part in exact) else np.float32
+        drawn = np.empty(sum(sizes), exactest)
+        pieces = [drawn[start : start + _PIECE] for start in range(0, len(drawn), _PIECE)]
+
+        def fill(number: int) -> None:
+            stream = self._stream("gaussian", charge, step, number)
+            pieces[number][:] = std * stream.standard_normal(len(pieces[number]))
+
+        with ThreadPoolExecutor(max(1, min(len(pieces), torch.get_num_threads()))) as threads:
+            list(threads.map(fill, range(len(pieces))))
+        noise = torch.from_numpy(drawn).split(sizes)
+        return [part + piece.view(part.shape).to(part) for part, piece in zip(exact, noise, strict=True)]
 
     def add_exponential(self, exact: Tensor, scale: float, charge: str) -> Tensor:
         """Return ``exact`` plus exponential noise of mean ``scale`` on every coordinate."""

@@ -285,7 +285,7 @@ class PrivateDataset:
         *,
         label: str,
         optimizer: torch.optim.Optimizer,
-        physical_batch_size: int = 64,
+        physical_batch_size: int | None = None,
         after_step: Callable[[int], None] | None = None,
         carry: Mapping[str, Stateful] | None = None,
     ) -> None:
@@ -299,7 +299,7 @@ class PrivateDataset:
             UnsupportedMechanism: if a layer mixes records, a trainable parameter gets no per-record gradient, or the
                 optimizer updates others.
         """
-        if physical_batch_size < 1:
+        if physical_batch_size is not None and physical_batch_size < 1:
             raise PrivacyError(f"Expected a physical batch of at least 1 image, got {physical_batch_size}.")
         check_trainable(model, loss, optimizer, plan.noise_multiplicity, self.task, self._context.device)
         charge = self._ledger.charge(
@@ -318,7 +318,7 @@ class PrivateDataset:
             charge=charge,
             optimizer=optimizer,
             data=self._data,
-            nominal_size=self.task.nominal_size,
+            task=self.task,
             noise=self._noise,
             context=self._context,
             physical_batch_size=physical_batch_size,

@@ -1,0 +1,1 @@
+"""What a private step costs: ``python -m bench.dpsgd`` (see ``__main__``)."""
