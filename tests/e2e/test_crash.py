@@ -26,7 +26,8 @@ TOY = Path(__file__).with_name("toy.py")
 
 
 @pytest.fixture(scope="module")
-def job() -> Job:
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A small run. One is made here, so that forked children find its noise calibrated already."""
     torch.set_num_threads(1)
     plugins.load_file(TOY)
     ready = prepare(make_spec("toy", "digits", 5.0, "demo"))
@@ -39,7 +40,9 @@ def job() -> Job:
             ),
         }
     )
-    return dataclasses.replace(ready, track=small)
+    ready = dataclasses.replace(ready, track=small)
+    run_job(ready, tmp_path_factory.mktemp("warm"), quiet=True)
+    return ready
 
 
 def _run_in_child(job: Job, runs: Path, kill_at: int | None, every_checkpoint: bool = True) -> bool:
