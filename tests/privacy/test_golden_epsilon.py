@@ -16,7 +16,7 @@ from scipy.stats import norm
 
 from dpib.errors import BudgetExceeded, ConfigError, UnsupportedMechanism
 from dpib.privacy import accountants
-from dpib.privacy.accountants import AnyEvent, calibrate, describe, epsilon, gaussian_epsilon
+from dpib.privacy.accountants import AnyEvent, calibrate, describe, epsilon, gaussian_epsilon, privacy_profile
 from dpib.privacy.events import NonPrivate, PureDp, SampledGaussian
 from dpib.spec import Relation, delta_for
 
@@ -317,3 +317,11 @@ def test_pricing_keeps_the_console_quiet(capsys: pytest.CaptureFixture[str]) -> 
     epsilon([gaussian(0.561)], D, "rdp")
     assert logging.getLogger("absl").level == logging.ERROR
     assert capsys.readouterr().err == ""
+
+
+def test_the_profile_is_the_closed_form_and_never_below_it() -> None:
+    epsilons = [0.0, 0.5, 1.0, 2.0]
+    profile = privacy_profile([gaussian(2.0)], epsilons)
+    exact = [norm.cdf(0.25 - 2 * e) - math.exp(e) * norm.cdf(-0.25 - 2 * e) for e in epsilons]
+    assert profile == pytest.approx(exact, rel=1e-3)
+    assert all(ours >= theirs * (1 - 1e-9) for ours, theirs in zip(profile, exact, strict=True))

@@ -263,3 +263,9 @@ def test_a_folder_keeps_its_secret_to_its_owner_until_it_is_forgotten(tmp_path: 
     assert list(tmp_path.iterdir()) == []
     other, other_session = noise_of_folder(tmp_path)
     assert other_session != session and not (draw(other) == draw(source)).any()
+
+
+def test_a_tag_is_recognised_by_the_holder_of_the_secret_alone() -> None:
+    tag = NoiseSource(SECRET).tag(b"one", b"two")
+    assert tag == NoiseSource(SECRET).tag(b"onetwo") and len(tag) == 64
+    assert tag != NoiseSource(OTHER_SECRET).tag(b"onetwo") and tag != NoiseSource(SECRET).tag(b"one")

@@ -118,16 +118,10 @@ def privacy_profile(
         events: what was released; neighbours differ by one record more or less.
         epsilons: where to take δ.
         discretisation: width of the buckets of privacy loss; wider ones are faster and give a larger δ.
-
-    Raises:
-        UnsupportedMechanism: if PLD cannot price an event.
     """
     neighbours = _RELATIONS[Relation.ADD_OR_REMOVE_ONE]
     accountant = PLDAccountant(neighboring_relation=neighbours, value_discretization_interval=discretisation)
-    try:
-        accountant.compose(_tree(events))
-    except dp_accounting.UnsupportedEventError as error:
-        raise UnsupportedMechanism(f"PLD cannot price this: {error}") from error
+    accountant.compose(_tree(events))
     return [float(accountant.get_delta(one)) for one in epsilons]
 
 
