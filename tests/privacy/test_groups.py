@@ -60,3 +60,17 @@ def test_pure_and_declared_accesses() -> None:
     assert group_guarantee([], 0.0, DELTA, 3).epsilon == 0.0
     with pytest.raises(ValueError, match="no guarantee"):
         group_guarantee([charge(NonPrivate(), "non-private")], math.inf, DELTA, 2)
+
+
+def test_full_releases_beside_sampled_ones_are_counted_in_full() -> None:
+    sampled = SampledGaussian(noise_multiplier=2.0, sample_rate=0.1, steps=20)
+    full = SampledGaussian(noise_multiplier=8.0)
+    both = group_guarantee([charge(sampled, n=1), charge(full, n=2)], 1.0, DELTA, 2)
+    assert both.epsilon > group_guarantee([charge(sampled)], 1.0, DELTA, 2).epsilon
+    assert both.epsilon > group_guarantee([charge(full)], 1.0, DELTA, 2).epsilon
+
+
+def test_a_mixture_of_kinds_gets_the_bound_that_holds_for_all() -> None:
+    gaussian, pure = SampledGaussian(noise_multiplier=8.0), PureDp(epsilon=0.5)
+    both = group_guarantee([charge(gaussian, n=1), charge(pure, n=2)], 1.0, DELTA, 2)
+    assert both.epsilon == 2.0 and "every mechanism" in both.formula

@@ -44,19 +44,20 @@ def group_guarantee(charges: Sequence[Charge], epsilon: float, delta: float, siz
     Source:
         Gaussian releases of all records: total signal-to-noise K·μ (Dong, Roth, Su 2019, section 2.4; curve of Balle
         and Wang 2018). Poisson samples: Ganesh 2024, "Tight group-level DP guarantees for DP-SGD with sampling via
-        mixture of Gaussians mechanisms". Pure: K·ε. Declared: (K·ε, δ·(e^{Kε} − 1)/(e^ε − 1)), which always holds.
+        mixture of Gaussians mechanisms". Pure: K·ε. Declared, or kinds mixed: (K·ε, δ·(e^{Kε} − 1)/(e^ε − 1)), which always holds.
     """
     events = [charge.event for charge in charges]
     if any(isinstance(event, NonPrivate) for event in events):
         raise ValueError("a non-private access gives no guarantee to a group")
-    if any(charge.assurance == "declared" for charge in charges):
+    gaussian = [event for event in events if isinstance(event, SampledGaussian)]
+    mixed = 0 < len(gaussian) < len(events)
+    if mixed or any(charge.assurance == "declared" for charge in charges):
         return GroupGuarantee(
             size=size,
             epsilon=size * epsilon,
             delta=_standard_delta(epsilon, delta, size),
             formula="(Kε, δ(e^(Kε)−1)/(e^ε−1)), which holds for every mechanism",
         )
-    gaussian = [event for event in events if isinstance(event, SampledGaussian)]
     if not gaussian:
         pure = math.fsum(event.epsilon for event in events if isinstance(event, PureDp))
         return GroupGuarantee(size=size, epsilon=size * pure, delta=0.0, formula="Kε of pure releases")
