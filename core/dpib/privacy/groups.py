@@ -44,7 +44,8 @@ def group_guarantee(charges: Sequence[Charge], epsilon: float, delta: float, siz
     Source:
         Gaussian releases of all records: total signal-to-noise K·μ (Dong, Roth, Su 2019, section 2.4; curve of Balle
         and Wang 2018). Poisson samples: Ganesh 2024, "Tight group-level DP guarantees for DP-SGD with sampling via
-        mixture of Gaussians mechanisms". Pure: K·ε. Declared, or kinds mixed: (K·ε, δ·(e^{Kε} − 1)/(e^ε − 1)), which always holds.
+        mixture of Gaussians mechanisms". Pure: K·ε. Declared, or kinds mixed:
+        (K·ε, δ·(e^{Kε} − 1)/(e^ε − 1)), which always holds.
     """
     events = [charge.event for charge in charges]
     if any(isinstance(event, NonPrivate) for event in events):
