@@ -73,7 +73,8 @@ def test_settings_are_those_of_the_dataset_nearest_in_size() -> None:
     lite = catalogue.track("lite")
     assert nearest_dataset(lite, 1, None, 4_700).name == "pneumoniamnist"
     assert nearest_dataset(lite, 1, 28, 60_000).name == "mnist"
-    assert nearest_dataset(lite, 3, None, 4_700).name == "cifar10-jpeg75"
+    assert nearest_dataset(lite, 3, None, 4_700).name == "eurosat"
+    assert nearest_dataset(lite, 3, None, 60_000).name == "cifar10-jpeg75"
 
 
 def test_size_and_channels_follow_track_and_options(ask: Make) -> None:

@@ -95,8 +95,8 @@ def test_every_score_of_the_snapshot_has_a_column_and_a_metric_page(page: Any, a
     without, count = page.evaluate(script)
     assert without == [] and count >= 12
     titles = page.locator(".cards a").all_inner_texts()
-    assert {"FID", "FLD", "IS", "IR", "FD-EffNet", "Precision and recall"} <= set(titles)
-    open_page(page, address, "#/metric/fid")
+    assert {"FID", "FLD", "Inception Score", "IR", "FD-EffNet", "Precision and recall"} <= set(titles)
+    open_page(page, address, "#/metric/image-reward")
     assert "Printed in the paper; not computed here." in page.locator("main").inner_text()
 
 
