@@ -47,7 +47,7 @@ ABOUT = (
 FOR_RANKS = (*GROUP, "seed", "reference", HEADLINE, "accuracy_stderr", "spent_epsilon", "minutes", "created")
 ROW = (
     *("kind", *KEYS, *ABOUT),
-    *("mean", "low", "high", "rank_best", "rank_worst", "tie", "ranked", "why", "level", "negatives", "seeds"),
+    *("mean", "low", "high", "rank_best", "rank_worst", "tie", "ranked", "why", "level", "negatives", "check", "seeds"),
     *("attempts", "spent", "minutes", "memory", "created", "scores", "undefined", "records", "note"),
 )
 """Columns of ``rows``; the paper's rows fill some of them."""
@@ -93,6 +93,19 @@ def _negatives(entry: Entry) -> list[dict[str, str]]:
     return [{"state": state, "words": one_line(words, 200)} for state, words in found]
 
 
+def _checked(entry: Entry) -> dict[str, Any] | None:
+    """Return what ``dpib check`` said of a record's code, to the maintainers or else to who ran it; None: not asked."""
+    if entry.valid and entry.valid.code_checks:
+        latest = max(entry.valid.code_checks, key=lambda one: one.date)
+        return {"passed": latest.passed, "words": f"dpib check by the maintainers on {latest.date[:10]}"}
+    block = entry.record.check
+    if block is None:
+        return None
+    wrong = [*block.failed, *block.undecided]
+    words = f"dpib check, {block.profile}, by who ran it on {block.date[:10]}"
+    return {"passed": not wrong, "words": one_line(f"{words}: {', '.join(wrong)}" if wrong else words, 200)}
+
+
 def _flat(entry: Entry, cards: Cards) -> dict[str, Any]:
     record, privacy = entry.shown, entry.record.privacy
     method = cards.methods.get(record.method.name, {})
@@ -106,6 +119,7 @@ def _flat(entry: Entry, cards: Cards) -> dict[str, Any]:
         **row_of(record),
         "level": entry.level,
         "negatives": _negatives(entry),
+        "check": _checked(entry),
         "why": why,
         "pool": "" if why == REFERENCE else why,
         "title": one_line(record.method.title),
@@ -178,6 +192,7 @@ def _row(part: Sequence[Mapping[str, Any]], rank: Mapping[str, Any]) -> dict[str
         "why": first["why"] or ("" if rank.get("ranked") else f"{seeds} of {MIN_SEEDS} seeds"),
         "level": min(one["level"] for one in part),
         "negatives": [*{one["words"]: one for flat in part for one in flat["negatives"]}.values()],
+        "check": min((one["check"] for one in part if one["check"]), key=lambda one: one["passed"], default=None),
         "seeds": seeds,
         "attempts": max(one["attempts"] for one in part),
         "spent": _largest(one["spent_epsilon"] for one in part),

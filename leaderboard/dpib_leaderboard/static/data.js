@@ -128,7 +128,7 @@ export const noiseOf = (card) => own(NOISE, card.noise_location || card.noise) |
 const isEnded = (row) => Boolean(row.negatives?.some((one) => one.state !== "stale"));
 export const isHidden = (row) => row.level === 0 && !isEnded(row);
 
-export const GRAVE = ["refuted", "unsupported", "stale", "withdrawn", "tuned", "declared", "not private"];
+export const GRAVE = ["refuted", "unsupported", "stale", "withdrawn", "tuned", "declared", "not private", "check failed"];
 
 export function badges(row) {
   const found = (row.negatives || []).map((one) => [one.state, one.words]);
@@ -146,6 +146,7 @@ export function badges(row) {
   if (row.tuned) found.push(["tuned", "Settings differ from the preset; what tuning cost is not in ε."]);
   if (row.relation && row.relation !== "add-or-remove-one") found.push([row.relation, "Another neighbouring relation than the track's."]);
   if (row.accountant) found.push([/\bPLD\b/.test(row.accountant) ? "PLD" : "accountant", `ε by ${row.accountant}.`]);
+  if (row.check) found.push([row.check.passed ? "checked" : "check failed", `${row.check.words}.`]);
   if (row.float_safe) found.push(["float-safe", "Its noise withstands floating-point attacks."]);
   return found;
 }

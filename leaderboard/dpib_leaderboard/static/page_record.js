@@ -40,7 +40,7 @@ function eventTable(events) {
 function marks(board, { record, level }) {
   const { privacy, task, method } = record;
   const relation = ["add-or-remove-one", "add or remove one"];
-  const found = badges({ kind: "run", assurance: privacy.assurance, public: task.spec.public, tuned: method.tuned, relation: privacy.relation, accountant: privacy.accountant, float_safe: privacy.float_safe });
+  const found = badges({ kind: "run", assurance: privacy.assurance, public: task.spec.public, tuned: method.tuned, relation: privacy.relation, accountant: privacy.accountant, float_safe: privacy.float_safe, check: record.check && { passed: !record.check.failed.length && !record.check.undecided.length, words: `dpib check, ${record.check.profile}, by who ran it on ${record.check.date.slice(0, 10)}` } });
   if (task.spec.public === "none") found.splice(1, 0, ["no public data", "Pretrained on nothing public."]);
   if (privacy.relation === relation[0]) found.push([relation[1], "Neighbouring datasets differ by one image, added or removed."]);
   const trust = [`trust ${level}: ${board.levels[level]}`, "What the board's maintainers have checked; see How to read."];

@@ -11,7 +11,7 @@ from store_maker import make_record, review_of
 from dpib.audit.levels import AuditEvidence, CheckEvidence
 from dpib.errors import RecordError
 from dpib.isolation.jail import Protections
-from dpib.verdicts import SUITE_VERSION
+from dpib.verdicts import SUITE_VERSION, CheckBlock
 from dpib_leaderboard.entries import Entry
 from dpib_leaderboard.evidence import read_evidence, weighed
 from dpib_leaderboard.reviews import Reproduction, Review
@@ -89,3 +89,23 @@ def test_a_refuted_claim_is_shown_with_reason_and_date_and_never_ranked() -> Non
     assert (rows["ranked"][at], rows["level"][at], rows["scores"][at]) == (False, 0, {})
     assert rows["why"][at] == "refuted on 2026-02-03: half the noise"
     assert "refuted" in {one["state"] for one in rows["negatives"][at]}
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_the_verdict_of_a_check_is_on_the_board(passed: bool) -> None:
+    block = CheckBlock(
+        suite_version=1,
+        profile="quick",
+        counts={},
+        failed=() if passed else ("sensitivity (F3)",),
+        undecided=(),
+        date=DAY,
+    )
+    own = RECORD.model_copy(update={"check": block})
+    for reviewed, words in (
+        (review(), "by who ran it"),
+        (review(code_checks=(check(passed=passed),)), "by the maintainers"),
+    ):
+        rows = build_snapshot([Entry(Path(), own, reviewed)], "tests")["rows"]
+        found = rows["check"][rows["kind"].index("run")]
+        assert found["passed"] is passed and words in found["words"]
