@@ -19,7 +19,7 @@ CARD = MethodCard(
     "booktitle={International Conference on Learning Representations}, year={2024}}",
     homepage="https://github.com/microsoft/DPSDA",
     deviations=(
-        "The presets demo and lite use a simulator, which draws outlines named like the classes: it knows nothing private "
+        "The presets demo and lite use a simulator, which draws outlines named like the classes: it knows no data "
         "and is no foundation model. The paper's ImageNet-64 model is refused: no SHA-256 of its weights is known.",
         "One charge covers all histograms, calibrated by PLD together with everything else that the run spends.",
         "The threshold is given in standard deviations of the noise, 1.7; the published counts are 1.6 to 1.8 of them.",

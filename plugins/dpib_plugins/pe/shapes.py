@@ -104,7 +104,7 @@ def _mirrored(*right: tuple[float, float]) -> Points:
 DIGITS: Mapping[str, tuple[Template, ...]] = MappingProxyType(
     {
         "0": (
-            _glyph(_loop((0.3, 0), (0.08, 0.2), (0, 0.5), (0.08, 0.8), (0.3, 1), (0.54, 0.8), (0.62, 0.5), (0.54, 0.2))),
+            _glyph(_loop((0.3, 0), (0.08, 0.2), (0, 0.5), (0.08, 0.8), (0.3, 1), (0.54, 0.8), (0.6, 0.5), (0.5, 0.2))),
         ),
         "1": (
             _glyph(_lines((0.3, 0), (0.3, 1))),
