@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import reduce
 from typing import Annotated, Literal
 
 import torch
@@ -144,11 +145,14 @@ class PrivateEvolution(Synthesizer):
 
     def _candidates(self, population: Samples, step: int, embed: FeatureMap) -> Tensor:
         """Return what stands for the candidates, (K, P, D) on the grid: mean features of variations of each."""
-        ahead = [
+        ahead = (
             embed(self._fitted(self._varied(population, self._labels, step, "lookahead", index).images))
             for index in range(self.config.lookahead)
-        ]
-        mean = torch.stack(ahead).mean(0) if ahead else embed(self._fitted(population.images))
+        )
+        if self.config.lookahead:
+            mean = reduce(torch.add, ahead) / self.config.lookahead
+        else:
+            mean = embed(self._fitted(population.images))
         return on_grid(mean).view(self.task.n_classes, self.config.population_per_class, -1)
 
     def _fitted(self, images: Tensor) -> Tensor:
