@@ -47,6 +47,7 @@ from dpib.synthesizer import Method, MethodConfig, Synthesizer
 if TYPE_CHECKING:
     from dpib.context import RunContext
     from dpib.data.images import LabelledImages, PublicDataset, Splits
+    from dpib.metrics.extractors import FeatureExtractor, build_extractor
     from dpib.privacy.dpsgd import DpSgdPlan
     from dpib.privacy.private import PrivateDataset
     from dpib.privacy.rows import OuterProducts
@@ -63,6 +64,7 @@ __all__ = [
     "DpibError",
     "EvalInputs",
     "Family",
+    "FeatureExtractor",
     "FeatureSpec",
     "HubSource",
     "LabelledImages",
@@ -94,17 +96,20 @@ __all__ = [
     "UnaccountedAccess",
     "UnknownName",
     "UnsupportedMechanism",
+    "build_extractor",
     "hookimpl",
 ]
 
 _NEEDS_TORCH = {
     "DpSgdPlan": "dpib.privacy.dpsgd",
+    "FeatureExtractor": "dpib.metrics.extractors",
     "LabelledImages": "dpib.data.images",
     "OuterProducts": "dpib.privacy.rows",
     "PrivateDataset": "dpib.privacy.private",
     "PublicDataset": "dpib.data.images",
     "RunContext": "dpib.context",
     "Splits": "dpib.data.images",
+    "build_extractor": "dpib.metrics.extractors",
 }
 
 
