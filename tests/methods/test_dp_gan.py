@@ -138,7 +138,7 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not_been(tmp_path, digits, bala
     monkeypatch.setattr("dpib.context.CHECKPOINT_EVERY_SECONDS", 0.0)
     config = TINY.model_copy(update={"steps": 7, "batch_size": 30})
     noise = RecordingNoise(bytes(range(32)))
-    whole = Harness(tmp_path / "whole", digits[:60], noise=noise)
+    whole = Harness(tmp_path / "whole", digits[:60], epsilon=1.0, noise=noise)
     method = DpGan(config, whole.task, whole.context)
     method.fit(whole.private)
 
@@ -146,11 +146,11 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not_been(tmp_path, digits, bala
         if event.done == 4:
             raise Killed
 
-    killed = Harness(tmp_path / "killed", digits[:60], noise=RecordingNoise(bytes(range(32))))
+    killed = Harness(tmp_path / "killed", digits[:60], epsilon=1.0, noise=RecordingNoise(bytes(range(32))))
     killed.context.reporter = Reporter(kill)
     with pytest.raises(Killed):
         DpGan(config, killed.task, killed.context).fit(killed.private)
-    resumed = Harness(tmp_path / "killed", digits[:60], noise=RecordingNoise(bytes(range(32))))
+    resumed = Harness(tmp_path / "killed", digits[:60], epsilon=1.0, noise=RecordingNoise(bytes(range(32))))
     again = DpGan(config, resumed.task, resumed.context)
     again.fit(resumed.private)
     assert 0 < len(resumed.private._noise.releases) < 7
