@@ -23,7 +23,7 @@ CARD = MethodCard(
         "clipped weights.",
         "A record is compared with one of a step's public pool of generated images, found by a public hash of the "
         "record. Pairing by position would change the partners of all records after one that is added.",
-        "The sample rate is the batch over the nominal size; the benchmark's is one over the number of batches, rounded.",
+        "The sample rate is the batch over the nominal size; the benchmark's is one over the number of batches.",
         "Labels of generated batches are balanced instead of drawn.",
         "Batch-norm statistics are taken anew from generated batches after training, instead of running averages.",
         "The label tables have one row per private class; public labels are taken modulo the number of classes.",

@@ -124,6 +124,4 @@ class DpGan(Synthesizer):
         return torch.optim.Adam(self.discriminator.parameters(), self.config.learning_rate, betas=(0.0, 0.999))
 
     def _opponent(self, name: str, context: RunContext) -> Opponent:
-        return Opponent(
-            name, self.generator, self.discriminator, self.pool, self.task.n_classes, self.config, context
-        )
+        return Opponent(name, self.generator, self.discriminator, self.pool, self.task.n_classes, self.config, context)

@@ -25,7 +25,7 @@ CARD = MethodCard(
         "Batches are Poisson samples where the published code shuffles, and its accounting assumes Poisson samples.",
         "Labels of generated images are balanced and public instead of copied from the private batch, and the noisy "
         "function is never evaluated at private images.",
-        "The squared distance of the embeddings is minimised by Adam; the published code minimises its square by RMSprop.",
+        "The squared distance of the embeddings is minimised by Adam; the published code takes its square and RMSprop.",
         "Batch-norm statistics are taken anew from generated batches after training, instead of running averages.",
         "The label table has one row per private class; public labels are taken modulo the number of classes.",
     ),
