@@ -1,3 +1,6 @@
+import tomllib
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,6 +16,7 @@ from dpib.progress import Reporter
 from dpib.synthesizer import Method
 from dpib.testing.replay import RecordingNoise, neighbours_differ_by
 from dpib.testing.suite import check_method, explain
+from dpib_plugins import dp_gan
 from dpib_plugins.dp_gan import CARD
 from dpib_plugins.dp_gan.fakes import FakePool
 from dpib_plugins.dp_gan.method import DpGan, DpGanConfig
@@ -128,6 +132,18 @@ def test_at_every_nominal_size_the_budget_is_used_and_kept(dataset, epsilon, tmp
     small = {"g_conv_dim": 2, "d_conv_dim": 2, "spectral_norm": False, "fakes": 2}
     config = DpGanConfig().model_copy(update=small)
     assert 0.98 * epsilon <= recomputed_epsilon(DpGan, config, dataset, epsilon, tmp_path) <= epsilon
+
+
+def test_without_noise_it_learns_classes(tmp_path, digits, balanced):
+    harness = Harness(tmp_path, digits, epsilon=1.0)
+    preset = tomllib.loads((Path(dp_gan.__file__).parent / "presets.toml").read_text(encoding="utf-8"))["demo"]
+    method = DpGan(DpGanConfig.from_plain(preset), harness.task, harness.context)
+    method.fit(harness.private)
+    images = method.generate(balanced)
+    means = torch.stack([digits.images[digits.labels == k].float().mean(0).flatten() for k in range(10)])
+    nearest = torch.cdist(images.float().flatten(1), means).argmin(1)
+    assert float((nearest == balanced).float().mean()) >= 0.8
+    assert float(images[balanced == 3].float().std(0).mean()) > 5  # not one image per class
 
 
 class Killed(BaseException):
