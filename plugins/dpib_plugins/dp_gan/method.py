@@ -25,13 +25,13 @@ from torch.nn import functional as F
 
 from dpib.api import DpSgdPlan, MethodConfig, PrivateDataset, PublicDataset, RunContext, Synthesizer, TaskInfo
 from dpib_plugins.dp_gan.fakes import FakePool
-from dpib_plugins.dp_gan.opponent import Opponent
+from dpib_plugins.dp_gan.opponent import Opponent, OpponentConfig
 from dpib_plugins.nets.discriminators import ProjectionDiscriminator
 from dpib_plugins.nets.generators import ResidualGenerator
 from dpib_plugins.nets.rendering import precision, render
 
 
-class DpGanConfig(MethodConfig):
+class DpGanConfig(OpponentConfig):
     """Hyper-parameters; defaults are the published ones for MNIST."""
 
     g_conv_dim: int = Field(default=60, ge=2, description="a quarter of the generator's width")
@@ -41,12 +41,7 @@ class DpGanConfig(MethodConfig):
     batch_size: int = Field(default=4_096, ge=1, description="records expected in the Poisson sample of an update")
     clipping_norm: float = Field(default=1e-3, gt=0, description="L2 bound on a record's gradient")
     learning_rate: float = Field(default=5e-4, gt=0, description="discriminator: step size of Adam")
-    discriminator_steps: int = Field(default=5, ge=1, description="discriminator updates per generator update")
     fakes: int = Field(default=4_096, ge=1, description="generated images a discriminator update chooses from")
-    generator_batch: int = Field(default=4_096, ge=1, description="generated images per generator update")
-    generator_learning_rate: float = Field(default=2e-4, gt=0, description="generator: step size of Adam")
-    averaging: float = Field(default=0.999, ge=0, lt=1, description="decay of the generator's moving average")
-    bfloat16: bool = Field(default=False, description="run the generator in mixed precision")
     physical_batch: int = Field(default=64, ge=1, description="records per backward pass: memory, not privacy")
     pretrain_steps: int = Field(default=200_182, ge=1, description="updates on public images, if there are any")
     pretrain_batch: int = Field(default=1_024, ge=1, description="public images per such update")
@@ -74,7 +69,7 @@ class DpGan(Synthesizer):
         """Play the same game on public images, without clipping and noise."""
         config, data, name = self.config, public.data, "pretrain gan"
         opponent, adam = self._opponent(name, context), self._adam()
-        carry = {"discriminator": self.discriminator, "discriminator adam": adam, **opponent.carry}
+        carry = opponent.carry | {"discriminator": self.discriminator, "discriminator adam": adam}
         for step in context.steps(name, config.pretrain_steps, carry):
             chosen = torch.randint(len(data), (config.pretrain_batch,), generator=context.seeds.torch(name, step))
             images, labels = data.images[chosen].to(context.device), data.labels[chosen].to(context.device)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dpib.api import RunContext
+from dpib.api import MethodConfig, RunContext
 from dpib_plugins.dp_gan.fakes import FakePool
 from dpib_plugins.nets.generators import ResidualGenerator
 from dpib_plugins.nets.rendering import precision, settle_batch_norm
@@ -17,14 +16,14 @@ _SETTLING_BATCHES = 20
 _SETTLING_BATCH = 100
 
 
-class OpponentConfig(Protocol):
+class OpponentConfig(MethodConfig):
     """Settings of the generator's training."""
 
-    generator_batch: int
-    generator_learning_rate: float
-    discriminator_steps: int
-    averaging: float
-    bfloat16: bool
+    generator_batch: int = Field(default=4_096, ge=1, description="generated images per generator update")
+    generator_learning_rate: float = Field(default=2e-4, gt=0, description="generator: step size of Adam")
+    discriminator_steps: int = Field(default=5, ge=1, description="discriminator updates per generator update")
+    averaging: float = Field(default=0.999, ge=0, lt=1, description="decay of the generator's moving average")
+    bfloat16: bool = Field(default=False, description="run the generator in mixed precision")
 
 
 class Opponent:
@@ -54,7 +53,12 @@ class Opponent:
         self._generator, self._discriminator, self._pool = generator.train(), discriminator, pool
         self._adam = torch.optim.Adam(generator.parameters(), config.generator_learning_rate, betas=(0.0, 0.999))
         self._average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(config.averaging))
-        self.carry = {"generator": generator, "adam": self._adam, "average": self._average, "fakes": pool}
+        self.carry: dict[str, nn.Module | torch.optim.Optimizer] = {
+            "generator": generator,
+            "adam": self._adam,
+            "average": self._average,
+            "fakes": pool,
+        }
         self._refill(0)
 
     def after_step(self, step: int) -> None:
