@@ -1,8 +1,9 @@
-"""A generator whose images have a given mean embedding: what DP-MERF and DP-NTK share. All of it is post-processing."""
+"""A generator whose images have given mean embeddings: what DP-MERF, DP-NTK and DP-Kernel share."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -26,6 +27,10 @@ class FeatureMap(Protocol):
 
     def sums(self, images: Tensor, labels: Tensor, n_classes: int) -> Tensor:
         """Map float images in 0..1 to (K, D): row k is the sum of φ(x) over label k; differentiable in the images."""
+
+
+Goal = Callable[[int], tuple[FeatureMap, Tensor]]
+"""Maps a step to the features it compares by and the mean embedding (K, D) its images should have."""
 
 
 class MatchingConfig(MethodConfig):
@@ -78,7 +83,8 @@ class MeanEmbedding(Synthesizer):
             return torch.stack(parts).sum(0) / len(data)
 
         target = context.once("public embedding", embed)
-        self._match("pretrain generator", target, features, data.labels.unique(), self.config.pretrain_steps, context)
+        classes, steps = data.labels.unique(), self.config.pretrain_steps
+        self._match("pretrain generator", lambda _: (features, target), classes, steps, context)
 
     def fit(self, private: PrivateDataset) -> None:
         """Release the noisy embedding, then fit the generator to it."""
@@ -88,7 +94,8 @@ class MeanEmbedding(Synthesizer):
             lambda: private.noisy_sum(features.of_bytes, label="class embeddings", clipping_norm=1.0, by_class=True),
         )
         target = total / self.task.nominal_size
-        self._match("fit generator", target, features, torch.arange(len(target)), self.config.steps, self.context)
+        classes, steps = torch.arange(len(target)), self.config.steps
+        self._match("fit generator", lambda _: (features, target), classes, steps, self.context)
 
     @torch.no_grad()
     def generate(self, labels: Tensor) -> Tensor:
@@ -101,10 +108,8 @@ class MeanEmbedding(Synthesizer):
     def _noise(self, n: int, generator: torch.Generator) -> Tensor:
         return torch.randn(n, self.generator.z_dim, generator=generator)
 
-    def _match(
-        self, name: str, target: Tensor, features: FeatureMap, classes: Tensor, steps: int, context: RunContext
-    ) -> None:
-        """Minimise |target - (1/B) Σ φ(G(z, y)) e_yᵀ|² over the generator; ``target`` is (K, D)."""
+    def _match(self, name: str, goal: Goal, classes: Tensor, steps: int, context: RunContext) -> None:
+        """Minimise |target - (1/B) Σ φ(G(z, y)) e_yᵀ|² over the generator; ``goal`` gives φ and the target."""
         config, generator, device = self.config, self.generator.train(), context.device
         batch = config.batch_size
 
@@ -119,6 +124,7 @@ class MeanEmbedding(Synthesizer):
             noise = self._noise(batch, context.seeds.torch(name, step)).to(device)
             with precision(device, config.bfloat16):
                 images = generator(noise, labels)
+            features, target = goal(step)
             mean = features.sums(images, labels, len(target)) / batch
             adam.zero_grad()
             (target - mean).square().sum().backward()
