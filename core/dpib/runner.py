@@ -11,6 +11,7 @@ from dpib.data.imagefile import load_parquet
 from dpib.data.load import load_public, load_splits, locate
 from dpib.data.public import fit_to_task
 from dpib.data.splits import SIDES
+from dpib.errors import ConfigError
 from dpib.job import Job, make_spec, prepare
 from dpib.machine import CostClock, choose_device
 from dpib.privacy.ledger import Budget, LedgerFile, PrivacyLedger
@@ -73,6 +74,24 @@ def _execute(
     )
 
 
+def _finished(workspace: Workspace, job: Job) -> RunRecord | None:
+    """Return the record if the run is complete.
+
+    Raises:
+        ConfigError: if it was made with other settings than the presets have now.
+    """
+    found = workspace.finished()
+    if found is not None:
+        ours, theirs = job.resolved.config.model_dump(mode="json"), dict(found.method.config)
+        changed = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
+        if changed:
+            raise ConfigError(
+                f"{workspace.folder} holds a finished run with another {', '.join(changed)}: the presets of "
+                f"{job.spec.method} changed since. Choose another --runs folder, or delete this one to run again."
+            )
+    return found
+
+
 def run_job(
     job: Job,
     runs: Path,
@@ -97,7 +116,7 @@ def run_job(
         DpibError: whatever went wrong; the folder stays as it is and the same call continues.
     """
     workspace = Workspace(runs, job.spec)
-    found = workspace.finished()
+    found = _finished(workspace, job)
     if found is not None and found.status == "complete":
         workspace.forget_noise()
         return found
@@ -106,7 +125,7 @@ def run_job(
         locate(job.public, data_dir)
     device = choose_device(device)
     with workspace.open():
-        found = workspace.finished()  # again, now that nobody else can be finishing it
+        found = _finished(workspace, job)  # again, now that nobody else can be finishing it
         if found is not None and found.status == "complete":
             return found
         workspace.begin(job.plan(device))

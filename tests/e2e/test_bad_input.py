@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from dpib.cli.main import app
+from dpib.records import load_record
 
 RUN = ["run", "dp-means", "--dataset", "digits", "--epsilon", "1", "--track", "demo", "--quiet"]
 
@@ -138,3 +139,18 @@ def test_a_half_finished_run_is_continued_under_the_same_conditions_only(
     result = _call(*RUN, "--device", "cpu")
     assert result.exit_code == 2
     assert "another device" in result.stderr
+
+
+def test_a_finished_run_of_other_presets_is_not_returned_as_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert _call(*RUN).exit_code == 0
+    path = next(Path("runs").rglob("record.json"))
+    record = load_record(path)
+    method = record.method.model_copy(update={"config": {**record.method.config, "old_setting": 1}})
+    older = record.model_copy(update={"method": method})
+    path.write_text(older.model_copy(update={"id": older.content_digest}).to_json())
+    result = _call(*RUN)
+    assert result.exit_code == 2
+    assert "another old_setting: the presets of" in " ".join(result.stderr.split())
