@@ -433,3 +433,15 @@ def test_saved_tensors_are_counted_once_and_parameters_not() -> None:
         out = layer(x).square() + layer(x).square()
     assert saved.bytes == 3 * 4 * 10 * 4  # x and twice the layer's output
     out.sum().backward()
+
+
+def test_smaller_passes_do_not_tell_how_many_records_were_left() -> None:
+    def work(batch: Tensor) -> list[Tensor]:
+        if len(batch) > 2:
+            raise MemoryError
+        return []
+
+    told: dict[int, list[str]] = {5: [], 6: [], 7: []}
+    for count, notes in told.items():
+        PhysicalBatches(64, notes.append).total(torch.arange(count), [], work)
+    assert told[5] == told[6] == told[7] and len(told[5]) == 5

@@ -51,20 +51,21 @@ class PhysicalBatches:
             parts = _unless_out_of_memory(work, batch)
             if parts is None:
                 torch.cuda.empty_cache()
-                self._halve(len(batch))
+                self._halve()
                 continue
             for ours, theirs in zip(start, parts, strict=True):
                 ours += theirs
             sample = sample[len(batch) :]
         return start
 
-    def _halve(self, failed: int) -> None:
-        if failed == 1:
+    def _halve(self) -> None:
+        """Halve the size, never what is left of the sample: how many records that is, is private."""
+        if self.size == 1:
             raise RunError(
                 "There is not enough memory for the gradient of a single image. "
                 "Lower the noise multiplicity, or take a smaller model or a larger machine."
             )
-        self.size = (failed + 1) // 2
+        self.size = (self.size + 1) // 2
         self._notice(f"Out of memory: continuing with at most {self.size} images per pass.")
 
 
