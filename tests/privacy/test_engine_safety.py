@@ -368,7 +368,8 @@ def test_passes_are_halved_when_memory_runs_out_and_nothing_else_changes(
         releases.append(noise.releases)
         ledgers.append(bench.text)
         notes = [event.message for event in bench.events if "Out of memory" in event.message]
-        assert len(notes) == (0 if at_most == 64 else 3), notes
+        sizes = [] if at_most == 64 else [25, 13, 7, 4]  # of 50, whatever the sample
+        assert notes == [f"Out of memory: continuing with at most {size} images per pass." for size in sizes]
     assert ledgers[0] == ledgers[1]
     for ours, theirs in zip(*releases, strict=True):
         for a, b in zip(ours.exact, theirs.exact, strict=True):
