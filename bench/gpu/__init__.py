@@ -1,0 +1,1 @@
+"""What fits of the `paper` track into a slot of a GPU."""
