@@ -93,15 +93,28 @@ def _rows_at_once(n_columns: int) -> int:
 
 
 def _radii(points: Tensor, neighbours: int) -> Tensor:
-    """Return per point the squared distance (N,) to its ``neighbours``-th nearest other point."""
-    radii, norms = [], _squared_norms(points)
-    step = _rows_at_once(len(points))
-    for start in range(0, len(points), step):
-        distances = _squared_distances(points[start : start + step], points, norms)
-        itself = torch.arange(len(distances), device=points.device)
-        distances[itself, itself + start] = torch.inf
-        radii.append(distances.kthvalue(neighbours, dim=1).values)
-    return torch.cat(radii)
+    """Return per point the squared distance (N,) to its ``neighbours``-th nearest other point.
+
+    Each distance is computed once and serves both of its ends.
+    """
+    norms, n = _squared_norms(points), len(points)
+    nearest = torch.full((n, neighbours), torch.inf, dtype=points.dtype, device=points.device)
+    step = _rows_at_once(n)
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        distances = _squared_distances(points[start:stop], points[start:], norms[start:])
+        distances.fill_diagonal_(torch.inf)
+        _keep_nearest(nearest[start:stop], distances)
+        _keep_nearest(nearest[stop:], distances[:, stop - start :].T)
+    return nearest[:, -1]
+
+
+def _keep_nearest(nearest: Tensor, distances: Tensor) -> None:
+    """Update the smallest distances (N, k), ascending, by more distances (N, M)."""
+    n, k = nearest.shape
+    if n:
+        smallest = distances.topk(min(k, distances.shape[1]), dim=1, largest=False).values
+        nearest.copy_(torch.cat([nearest, smallest], dim=1).topk(k, dim=1, largest=False).values)
 
 
 def _squared_norms(points: Tensor) -> Tensor:
