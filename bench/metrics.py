@@ -1,4 +1,4 @@
-"""Measures what ``docs/metrics.md`` states: ``python bench/metrics.py scale|rate|orderings|selection|senv``.
+"""Measures what ``docs/metrics.md`` states: ``python bench/metrics.py scale|rate|orderings|selection``.
 
 Each prints one line per measurement. Set OMP_NUM_THREADS=1 to measure one thread.
 """
@@ -28,7 +28,6 @@ from dpib.metrics.inception_score import inception_score
 from dpib.metrics.stored import Rows, write_rows
 from dpib.metrics.training import train_classifier
 from dpib.progress import Reporter
-from dpib.query import results
 from dpib.spec import ClassifierSpec
 from dpib.tracks.lite import TRACK as LITE
 
@@ -162,19 +161,6 @@ def orderings(n_images: int) -> None:
                 )
 
 
-def senv(store: Path) -> None:
-    """Print by how much SenV exceeds Noisy SenV and SynV in the records of a store, in points of accuracy."""
-    table = results(store)
-    table = table[(table["assurance"] == "mechanism") & (table["track"] == LITE.name)]
-    for epsilon, part in table.groupby("epsilon"):
-        for protocol in ("noisy-senv", "synv", "testfix"):
-            gap = part["accuracy[senv]"] - part[f"accuracy[{protocol}]"]
-            print(
-                f"eps={epsilon:g} SenV - {protocol}: mean {gap.mean():.2f} sd {gap.std():.2f} max {gap.max():.2f} "
-                f"over {len(gap)} runs of {part['method'].nunique()} methods on {part['dataset'].nunique()} datasets"
-            )
-
-
 class _Counts:
     """Counts correct predictions on the validation images of every epoch, exactly: only for a measurement."""
 
@@ -216,11 +202,10 @@ def selection(n_images: int) -> None:
 def main() -> None:
     """Run one measurement."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["scale", "rate", "orderings", "selection", "senv"])
+    parser.add_argument("what", choices=["scale", "rate", "orderings", "selection"])
     parser.add_argument("--rows", type=int, default=60_000, help="scale: features per set")
     parser.add_argument("--only", nargs="*", default=[], help="scale: which metrics")
     parser.add_argument("--images", type=int, default=1_000, help="orderings, selection: images per set")
-    parser.add_argument("--store", type=Path, default=Path("submissions"), help="senv: a results store")
     options = parser.parse_args()
     torch.manual_seed(0)
     if options.what == "scale":
@@ -229,10 +214,8 @@ def main() -> None:
         rate()
     elif options.what == "orderings":
         orderings(options.images)
-    elif options.what == "selection":
-        selection(options.images)
     else:
-        senv(options.store)
+        selection(options.images)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,10 @@ def test_arrays_that_do_not_fit(images: np.ndarray, labels: np.ndarray, message:
     ("image", "message"),
     [
         (Image.fromarray(RNG.integers(0, 256, (27, 31), dtype=np.uint8)), "expected 8x8 pixels, got 31x27"),
-        (Image.fromarray(RNG.integers(0, 256, (8, 8, 3), dtype=np.uint8)), "the dataset is grey, the image has colours"),
+        (
+            Image.fromarray(RNG.integers(0, 256, (8, 8, 3), dtype=np.uint8)),
+            "the dataset is grey, the image has colours",
+        ),
         (Image.fromarray(RNG.integers(0, 256, (8, 8, 4), dtype=np.uint8)), "transparency, got mode RGBA"),
         (Image.fromarray(np.full((8, 8), 60_000, np.uint16)), "8 bits a channel"),
     ],
@@ -90,7 +93,7 @@ def test_a_grey_image_in_three_equal_channels_is_grey(here: Path) -> None:
     for kind, pixels in (("grey", GREY[0]), ("three", GREY[0][..., None].repeat(3, axis=-1))):
         (here / kind / "0").mkdir(parents=True)
         Image.fromarray(pixels).save(here / kind / "0/one.png")
-    code, _, err = call(here / "grey", *ON_DIGITS, "--metric", "diversity", "--quiet")
+    code, _, _ = call(here / "grey", *ON_DIGITS, "--metric", "diversity", "--quiet")
     assert code == 0
     kept = list((here / "evals").rglob("scores"))
     assert call(here / "three", *ON_DIGITS, "--metric", "diversity", "--quiet")[0] == 0
