@@ -53,25 +53,6 @@ def _peak() -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**20
 
 
-def _first_rows_of_overlap(real: Rows, synthetic: Rows) -> None:
-    """Do the first two steps of every pass of ``manifold_overlap``: all its memory, little of its time."""
-    centre = real.mean(axis=0, dtype=np.float64)
-    step = overlap._rows_at_once(len(real))
-
-    def centred_with_norms(points: Rows) -> tuple[torch.Tensor, torch.Tensor]:
-        centred = torch.from_numpy(points - centre)
-        norms = overlap._squared_norms(centred)
-        for start in (0, step):
-            overlap._squared_distances(centred[start : start + step], centred, norms).kthvalue(3, dim=1)
-        return centred, norms
-
-    centred_with_norms(synthetic)
-    points, norms = centred_with_norms(real)
-    for start in (0, step):
-        rows = torch.from_numpy(synthetic[start : start + step] - centre)
-        overlap._squared_distances(rows, points, norms) <= torch.ones(len(real))  # noqa: B015
-
-
 def _in_process(name: str, rows: int, work: Callable[[], object]) -> None:
     """Run in a process of its own and print seconds and peak memory."""
 
@@ -95,7 +76,6 @@ def scale(n_rows: int, only: list[str]) -> None:
         works: dict[str, Callable[[], object]] = {
             "frechet": lambda: frechet_distance(*mean_and_covariance(train), *mean_and_covariance(synthetic)),
             "inception-score": lambda: inception_score(synthetic, *layer),
-            "overlap-memory": lambda: _first_rows_of_overlap(train, synthetic),
             "overlap": lambda: overlap.manifold_overlap(train, synthetic, 3),
             "fld": lambda: feature_likelihood_divergence(train, test, synthetic, folder),
         }

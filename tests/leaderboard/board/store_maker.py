@@ -28,7 +28,10 @@ def make_record(
     track: str = "lite-v1",
     **changes: Any,
 ) -> RunRecord:
-    """Return an invented record. ``changes``: title, public, tuned, reference, spent, relation, hardware, statement, by_class."""
+    """Return an invented record.
+
+    ``changes``: title, public, tuned, reference, spent, relation, hardware, statement, by_class.
+    """
     reference = changes.get("reference", False)
     score = {"higher_is_better": True, "n_synthetic": 10_000, "evaluator": "invented", "seed": 0}
     scores: list[dict[str, Any]] = [
