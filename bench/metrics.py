@@ -20,7 +20,7 @@ from dpib.data.images import LabelledImages
 from dpib.data.load import load_splits
 from dpib.metrics import precision_recall as overlap
 from dpib.metrics.extractors import EffNetLite0, resize
-from dpib.metrics.features import cached_features
+from dpib.metrics.features import cached_features, pinned_subset
 from dpib.metrics.fld import feature_likelihood_divergence
 from dpib.metrics.frechet import frechet_distance, mean_and_covariance
 from dpib.metrics.inception import Inception, fid_network
@@ -120,8 +120,9 @@ def orderings(n_images: int) -> None:
     extractor = EffNetLite0(112, "cpu")
     for name in ("mnist", "eurosat"):
         splits = load_splits(catalogue.dataset(name), None)
-        real, test = splits.train[:n_images], splits.test[:n_images]
-        again = splits.train[n_images : 2 * n_images]
+        order = pinned_subset(len(splits.train), 2 * n_images)  # some sources are sorted by class
+        real, again = splits.train[order[:n_images]], splits.train[order[n_images:]]
+        test = splits.test[pinned_subset(len(splits.test), n_images)]
         noise = torch.randint(0, 256, real.images.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
         sets = {"train": real, "other train": again, "test": test, "noise": LabelledImages(noise, real.labels)}
         with tempfile.TemporaryDirectory() as scratch:
