@@ -1,4 +1,4 @@
-"""Measures what ``docs/metrics.md`` states: ``python bench/metrics.py scale|rate|orderings|selection|senv``.
+"""Measures what ``docs/metrics.md`` states: ``python bench/metrics.py scale|rate|orderings|selection``.
 
 Each prints one line per measurement. Set OMP_NUM_THREADS=1 to measure one thread.
 """
@@ -20,7 +20,7 @@ from dpib.data.images import LabelledImages
 from dpib.data.load import load_splits
 from dpib.metrics import precision_recall as overlap
 from dpib.metrics.extractors import EffNetLite0, resize
-from dpib.metrics.features import cached_features
+from dpib.metrics.features import cached_features, pinned_subset
 from dpib.metrics.fld import feature_likelihood_divergence
 from dpib.metrics.frechet import frechet_distance, mean_and_covariance
 from dpib.metrics.inception import Inception, fid_network
@@ -28,7 +28,6 @@ from dpib.metrics.inception_score import inception_score
 from dpib.metrics.stored import Rows, write_rows
 from dpib.metrics.training import train_classifier
 from dpib.progress import Reporter
-from dpib.query import results
 from dpib.spec import ClassifierSpec
 from dpib.tracks.lite import TRACK as LITE
 
@@ -54,32 +53,14 @@ def _peak() -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**20
 
 
-def _first_rows_of_overlap(real: Rows, synthetic: Rows) -> None:
-    """Do the first two steps of every pass of ``manifold_overlap``: all its memory, little of its time."""
-    centre = real.mean(axis=0, dtype=np.float64)
-    step = overlap._rows_at_once(len(real))
-
-    def centred_with_norms(points: Rows) -> tuple[torch.Tensor, torch.Tensor]:
-        centred = torch.from_numpy(points - centre)
-        norms = overlap._squared_norms(centred)
-        for start in (0, step):
-            overlap._squared_distances(centred[start : start + step], centred, norms).kthvalue(3, dim=1)
-        return centred, norms
-
-    centred_with_norms(synthetic)
-    points, norms = centred_with_norms(real)
-    for start in (0, step):
-        rows = torch.from_numpy(synthetic[start : start + step] - centre)
-        overlap._squared_distances(rows, points, norms) <= torch.ones(len(real))  # noqa: B015
-
-
 def _in_process(name: str, rows: int, work: Callable[[], object]) -> None:
-    """Run in a process of its own and print seconds and peak memory."""
+    """Run in a process of its own and print seconds, of the clock and of the processor, and peak memory."""
 
     def measured() -> None:
-        began = time.perf_counter()
+        began, began_cpu = time.perf_counter(), time.process_time()
         work()
-        print(f"{name} rows={rows} seconds={time.perf_counter() - began:.1f} peak_gib={_peak():.2f}", flush=True)
+        seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - began_cpu
+        print(f"{name} rows={rows} {seconds=:.1f} {cpu_seconds=:.1f} peak_gib={_peak():.2f}", flush=True)
 
     process = multiprocessing.get_context("fork").Process(target=measured)
     process.start()
@@ -96,7 +77,6 @@ def scale(n_rows: int, only: list[str]) -> None:
         works: dict[str, Callable[[], object]] = {
             "frechet": lambda: frechet_distance(*mean_and_covariance(train), *mean_and_covariance(synthetic)),
             "inception-score": lambda: inception_score(synthetic, *layer),
-            "overlap-memory": lambda: _first_rows_of_overlap(train, synthetic),
             "overlap": lambda: overlap.manifold_overlap(train, synthetic, 3),
             "fld": lambda: feature_likelihood_divergence(train, test, synthetic, folder),
         }
@@ -141,8 +121,9 @@ def orderings(n_images: int) -> None:
     extractor = EffNetLite0(112, "cpu")
     for name in ("mnist", "eurosat"):
         splits = load_splits(catalogue.dataset(name), None)
-        real, test = splits.train[:n_images], splits.test[:n_images]
-        again = splits.train[n_images : 2 * n_images]
+        order = pinned_subset(len(splits.train), 2 * n_images)  # some sources are sorted by class
+        real, again = splits.train[order[:n_images]], splits.train[order[n_images:]]
+        test = splits.test[pinned_subset(len(splits.test), n_images)]
         noise = torch.randint(0, 256, real.images.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
         sets = {"train": real, "other train": again, "test": test, "noise": LabelledImages(noise, real.labels)}
         with tempfile.TemporaryDirectory() as scratch:
@@ -160,19 +141,6 @@ def orderings(n_images: int) -> None:
                     f"fld={fld.test:.2f} fld-train={fld.train:.2f}",
                     flush=True,
                 )
-
-
-def senv(store: Path) -> None:
-    """Print by how much SenV exceeds Noisy SenV and SynV in the records of a store, in points of accuracy."""
-    table = results(store)
-    table = table[(table["assurance"] == "mechanism") & (table["track"] == LITE.name)]
-    for epsilon, part in table.groupby("epsilon"):
-        for protocol in ("noisy-senv", "synv", "testfix"):
-            gap = part["accuracy[senv]"] - part[f"accuracy[{protocol}]"]
-            print(
-                f"eps={epsilon:g} SenV - {protocol}: mean {gap.mean():.2f} sd {gap.std():.2f} max {gap.max():.2f} "
-                f"over {len(gap)} runs of {part['method'].nunique()} methods on {part['dataset'].nunique()} datasets"
-            )
 
 
 class _Counts:
@@ -216,11 +184,10 @@ def selection(n_images: int) -> None:
 def main() -> None:
     """Run one measurement."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["scale", "rate", "orderings", "selection", "senv"])
+    parser.add_argument("what", choices=["scale", "rate", "orderings", "selection"])
     parser.add_argument("--rows", type=int, default=60_000, help="scale: features per set")
     parser.add_argument("--only", nargs="*", default=[], help="scale: which metrics")
     parser.add_argument("--images", type=int, default=1_000, help="orderings, selection: images per set")
-    parser.add_argument("--store", type=Path, default=Path("submissions"), help="senv: a results store")
     options = parser.parse_args()
     torch.manual_seed(0)
     if options.what == "scale":
@@ -229,10 +196,8 @@ def main() -> None:
         rate()
     elif options.what == "orderings":
         orderings(options.images)
-    elif options.what == "selection":
-        selection(options.images)
     else:
-        senv(options.store)
+        selection(options.images)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from dpib.__about__ import API_VERSION
+from dpib.dataset_spec import BundledSource, DatasetSpec, HubSource, SplitRule
 from dpib.errors import (
     BudgetExceeded,
     ConfigError,
@@ -29,19 +30,7 @@ from dpib.metrics.base import EvalInputs, Metric, MetricCard, MetricPlugin
 from dpib.privacy.events import SampledGaussian
 from dpib.progress import RunEvent
 from dpib.records import Score
-from dpib.spec import (
-    BundledSource,
-    ClassifierSpec,
-    DatasetSpec,
-    Family,
-    FeatureSpec,
-    HubSource,
-    MethodCard,
-    Relation,
-    SplitRule,
-    TaskInfo,
-    Track,
-)
+from dpib.spec import ClassifierSpec, Family, FeatureSpec, MethodCard, Relation, TaskInfo, Track
 from dpib.synthesizer import Method, MethodConfig, Synthesizer
 
 if TYPE_CHECKING:

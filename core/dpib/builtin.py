@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from dpib.hooks import hookimpl
 
 if TYPE_CHECKING:
+    from dpib.dataset_spec import DatasetSpec
     from dpib.metrics.base import MetricPlugin
-    from dpib.spec import DatasetSpec, Track
+    from dpib.spec import Track
 
 
 class BuiltIn:

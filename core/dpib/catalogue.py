@@ -10,9 +10,10 @@ from typing import TypeVar
 
 from dpib import plugins
 from dpib.contribution import Contribution, InstalledMethod
+from dpib.dataset_spec import DatasetSpec
 from dpib.errors import UnknownName
 from dpib.metrics.base import MetricPlugin
-from dpib.spec import DatasetSpec, Track
+from dpib.spec import Track
 
 Item = TypeVar("Item")
 

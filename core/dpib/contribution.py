@@ -9,11 +9,12 @@ from typing import Literal, TypeVar
 
 import pluggy
 
+from dpib.dataset_spec import DatasetSpec
 from dpib.errors import PluginError
 from dpib.hooks import PROJECT, HookSpecs
 from dpib.loading import resolve, source_digest
 from dpib.metrics.base import MetricPlugin
-from dpib.spec import DatasetSpec, MethodCard, Track
+from dpib.spec import MethodCard, Track
 from dpib.synthesizer import Method, Synthesizer
 
 Item = TypeVar("Item")

@@ -89,6 +89,9 @@ def evaluate_images(
             return tuple(score for scores in found for score in scores), folder
     device = choose_device(device)
     with exclusive(folder), terminal_reporter(quiet) as reporter:
+        if absent := sorted(set(range(task.n_classes)) - set(synthetic.labels.unique().tolist())):
+            names = ", ".join(task.classes[label] for label in absent[:12])
+            reporter.note(f"{path}: no images of {len(absent)} of {task.n_classes} classes ({names}); scored as it is.")
         splits = load_splits(card, data_dir)
         selector: EpochSelector | None = None
         if record is not None:

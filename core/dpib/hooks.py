@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    from dpib.dataset_spec import DatasetSpec
     from dpib.metrics.base import MetricPlugin
     from dpib.progress import RunEvent
-    from dpib.spec import DatasetSpec, Track
+    from dpib.spec import Track
     from dpib.synthesizer import Method
 
 PROJECT = "dpib"

@@ -11,9 +11,10 @@ from pydantic import ValidationError
 
 from dpib import catalogue, config
 from dpib.catalogue import InstalledMethod
+from dpib.dataset_spec import DatasetSpec, FolderSource
 from dpib.errors import ConfigError, UnknownName
 from dpib.machine import core_digest
-from dpib.spec import DatasetSpec, FolderSource, MethodCard, RunSpec, Track, describe_validation_error, sha256_text
+from dpib.spec import MethodCard, RunSpec, Track, describe_validation_error, sha256_text
 from dpib.synthesizer import Synthesizer
 from dpib.workspace import RunPlan
 

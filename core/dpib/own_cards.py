@@ -10,9 +10,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from dpib.dataset_spec import DatasetSpec, FolderSource
 from dpib.errors import ConfigError
 from dpib.files import write_text_atomically
-from dpib.spec import DatasetSpec, FolderSource, describe_validation_error
+from dpib.spec import describe_validation_error
 
 ENVIRONMENT = "DPIB_DATASETS"
 _log = logging.getLogger(__name__)

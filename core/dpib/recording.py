@@ -11,6 +11,7 @@ import torch
 from dpib.__about__ import API_VERSION
 from dpib.catalogue import InstalledMethod
 from dpib.data.images import LabelledImages, PublicDataset
+from dpib.dataset_spec import DatasetSpec
 from dpib.evaluation import is_complete
 from dpib.machine import CostClock, environment
 from dpib.privacy import noise
@@ -27,7 +28,7 @@ from dpib.records import (
     SyntheticBlock,
     TaskBlock,
 )
-from dpib.spec import DatasetSpec, Track
+from dpib.spec import Track
 from dpib.verdicts import CheckBlock, VerdictStore
 from dpib.workspace import RunPlan, Workspace
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dpib.context import RunContext
 from dpib.data.imagefile import save_grid, save_parquet
 from dpib.data.images import LabelledImages, PublicDataset, Splits
+from dpib.dataset_spec import DatasetSpec
 from dpib.evaluation import evaluate
 from dpib.generation import make_images
 from dpib.job import Job
@@ -19,7 +20,7 @@ from dpib.privacy.private import PrivateDataset
 from dpib.progress import Reporter
 from dpib.records import Score
 from dpib.seeds import Seeds
-from dpib.spec import DatasetSpec, Track
+from dpib.spec import Track
 from dpib.workspace import Workspace
 
 

@@ -13,6 +13,7 @@ from dpib.agreement import scores_agree
 from dpib.data.imagefile import load_parquet
 from dpib.data.images import LabelledImages
 from dpib.data.load import load_splits
+from dpib.dataset_spec import DatasetSpec
 from dpib.errors import DataError, RecordError
 from dpib.evaluation import evaluate
 from dpib.metrics.base import EvalInputs
@@ -21,7 +22,7 @@ from dpib.privacy.accountants import AccountantName, epsilon
 from dpib.privacy.ledger import LedgerFile, parse_charges, read_ledger_lines
 from dpib.progress import Reporter
 from dpib.records import EventSummary, PrivacyBlock, RunRecord, Score, load_record
-from dpib.spec import DatasetSpec, Relation, Track
+from dpib.spec import Relation, Track
 
 EPSILON_TOLERANCE = 1e-3
 """Largest relative difference between a claimed and a recomputed ε."""

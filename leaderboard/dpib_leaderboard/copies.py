@@ -6,8 +6,8 @@ It can only refuse. Passing it says nothing about differential privacy and earns
 from __future__ import annotations
 
 from dpib.data.images import LabelledImages, Splits
+from dpib.dataset_spec import DatasetSpec, HubSource
 from dpib.metrics.copies import copy_test
-from dpib.spec import DatasetSpec, HubSource
 from dpib_leaderboard import limits
 from dpib_leaderboard.reviews import Check, Diversity
 

@@ -27,7 +27,7 @@ from dpib_leaderboard.reviews import Check, Diversity, failed
 
 if TYPE_CHECKING:
     from dpib.data.images import LabelledImages, Splits
-    from dpib.spec import DatasetSpec
+    from dpib.dataset_spec import DatasetSpec
 
 MODULE = "dpib_leaderboard.recompute"
 PASSED_ON = ("HOME", "TMPDIR", "PYTHONPATH", "DPIB_DATA", "DPIB_PLUGINS")

@@ -10,11 +10,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from dpib import catalogue
+from dpib.dataset_spec import DatasetSpec
 from dpib.errors import DpibError, RecordError
 from dpib.privacy.events import SampledGaussian
 from dpib.privacy.ledger import Charge, parse_charges
 from dpib.records import RunRecord
-from dpib.spec import DatasetSpec, MethodCard, Track
+from dpib.spec import MethodCard, Track
 from dpib_leaderboard import limits
 from dpib_leaderboard.parsing import check_parquet_frame, check_png, parse_json, printable, text_problem, texts
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dpib.spec import DatasetSpec, HubSource, SplitRule
+from dpib.dataset_spec import DatasetSpec, HubSource, SplitRule
 
 _own = tempfile.TemporaryDirectory(prefix="dpib-test-own-", ignore_cleanup_errors=True)
 os.environ["DPIB_CACHE"] = f"{_own.name}/cache"

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from dpib.data.catalog import CARDS
-from dpib.spec import DatasetSpec, HubSource
+from dpib.dataset_spec import DatasetSpec, HubSource
 
 by_name = pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
 

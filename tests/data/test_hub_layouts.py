@@ -19,8 +19,8 @@ from dpib.data.catalog import CARDS
 from dpib.data.load import load_sides
 from dpib.data.splits import split_by_rank
 from dpib.data.steps import apply_steps
+from dpib.dataset_spec import DatasetSpec, HubSource
 from dpib.errors import DataError
-from dpib.spec import DatasetSpec, HubSource
 
 CATALOGUE = {card.name: card for card in CARDS}
 RNG = np.random.default_rng(0)

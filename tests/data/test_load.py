@@ -18,8 +18,8 @@ from dpib.data.images import Splits
 from dpib.data.load import load_public, load_splits, locate
 from dpib.data.sources import ENVIRONMENT
 from dpib.data.splits import split_by_rank
+from dpib.dataset_spec import DatasetSpec, HubSource, SplitRule
 from dpib.errors import ConfigError, DataError
-from dpib.spec import DatasetSpec, HubSource, SplitRule
 
 WriteShard = Callable[..., Path]
 CATALOGUE = {card.name: card for card in CARDS}

@@ -14,9 +14,9 @@ from dpib import own_cards, plugins
 from dpib.cli.main import app
 from dpib.data.load import load_public, load_splits
 from dpib.data.splits import salted_hash, split_by_name
+from dpib.dataset_spec import DatasetSpec
 from dpib.errors import ConfigError
 from dpib.job import make_spec, prepare
-from dpib.spec import DatasetSpec
 
 RNG = np.random.default_rng(0)
 

@@ -12,8 +12,9 @@ import pytest
 
 from dpib.data import decode, prepared
 from dpib.data.load import load_sides
+from dpib.dataset_spec import DatasetSpec
 from dpib.errors import DataError, StorageError
-from dpib.spec import DatasetSpec
+from dpib.files import exclusive
 
 WriteShard = Callable[..., Path]
 
@@ -76,6 +77,28 @@ def test_changed_files_or_steps_are_prepared_again(
     assert other.fingerprint != before.fingerprint
     write_shard(toy_mirror / "toy/test-00000-of-00001.parquet", 255 - toy_pixels["test"], [0, 1] * 4)
     assert load_sides(resized, toy_mirror)["test"].fingerprint != before.fingerprint
+
+
+def test_a_new_preparation_removes_those_before_it_and_nothing_else(resized: DatasetSpec, toy_mirror: Path) -> None:
+    place = prepared.cache_folder() / "prepared"
+    for name in ("toy-64-0123456789abcdef", "toy-0123456789abcdef", "toy-mine"):
+        (place / name).mkdir(parents=True)
+    load_sides(resized, toy_mirror)
+    mapped = load_sides(resized.model_copy(update={"steps": ("lanczos",)}), toy_mirror)["test"]
+    names = {folder.name for folder in place.iterdir()}
+    assert {"toy-64-0123456789abcdef", "toy-mine"} < names
+    assert "toy-0123456789abcdef" not in names
+    before = mapped.fingerprint
+    load_sides(resized, toy_mirror)
+    assert len(list(place.iterdir())) == 3
+    assert mapped.fingerprint == before
+
+
+def test_one_at_work_keeps_its_preparation(resized: DatasetSpec, toy_mirror: Path) -> None:
+    other = prepared.cache_folder() / "prepared/toy-0123456789abcdef"
+    with exclusive(other):
+        load_sides(resized, toy_mirror)
+        assert other.exists()
 
 
 def test_an_interrupted_preparation_goes_on(

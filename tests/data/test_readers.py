@@ -35,7 +35,7 @@ def test_channels_may_come_first_or_last(shape: tuple[int, ...], tmp_path: Path)
 @pytest.mark.parametrize(
     ("images", "labels", "message"),
     [
-        (np.zeros((2, 9, 8), np.uint8), np.array([0, 1]), "N, C, H, W"),
+        (np.zeros((2, 9, 8), np.uint8), np.array([0, 1]), "expected images of shape (1, 8, 8), got (9, 8)"),
         (np.zeros((2, 8, 8), np.float32), np.array([0, 1]), "uint8"),
         (np.zeros((2, 8, 8), np.uint8), np.array([0, 10]), "labels"),
         (np.zeros((2, 8, 8), np.uint8), np.array([0.0, 1.0]), "int"),

@@ -22,7 +22,7 @@ def plain(rows):
     return Standardised(rows, np.zeros(rows.shape[1]), np.ones(rows.shape[1]))
 
 
-def fitted_by_autograd(centres, rows, held_out, n_epochs):
+def fitted_by_autograd(centres, rows, held_out, n_epochs, batch):
     """The published objective, written down once more with torch's own gradients."""
     centres, rows, held_out = (torch.from_numpy(one).double() for one in (centres, rows, held_out))
     dim = rows.shape[1]
@@ -35,8 +35,9 @@ def fitted_by_autograd(centres, rows, held_out, n_epochs):
     def density(distances, log_variances):
         return -0.5 * distances / log_variances.exp() - dim / 2 * (log_variances + math.log(2 * math.pi))
 
-    for _ in range(n_epochs):
-        parts = torch.cat([density(squared, logs) - math.log(len(centres)), density(broad_distance, broad)], dim=1)
+    for start in [first for _ in range(n_epochs) for first in range(0, len(rows), batch)]:
+        near, far = (distances[start : start + batch] for distances in (squared, broad_distance))
+        parts = torch.cat([density(near, logs) - math.log(len(centres)), density(far, broad)], dim=1)
         loss = -parts.logsumexp(dim=1).mean() / dim
         optimizer.zero_grad()
         loss.backward()
@@ -45,14 +46,16 @@ def fitted_by_autograd(centres, rows, held_out, n_epochs):
     return float(-final.logsumexp(dim=1).mean().detach() / dim)
 
 
+@pytest.mark.parametrize("batch", [30, 10_000])
 @pytest.mark.parametrize("chunk", [40 * 7, 4_000_000])
-def test_the_fit_is_that_of_automatic_differentiation(monkeypatch, tmp_path, chunk):
+def test_the_fit_is_that_of_automatic_differentiation(monkeypatch, tmp_path, chunk, batch):
     monkeypatch.setattr(mixture, "MAX_EPOCHS", 6)
+    monkeypatch.setattr(mixture, "BATCH", batch)
     monkeypatch.setattr(mixture, "CHUNK_NUMBERS", chunk)
     centres, rows, held_out = points(0, 40), points(1, 100), points(2, 30)
     ours = Mixture(torch.from_numpy(centres), tmp_path, "cpu")
     ours.fit(plain(rows), torch.arange(100))
-    expected = fitted_by_autograd(centres, rows, held_out, 6)
+    expected = fitted_by_autograd(centres, rows, held_out, 6, batch)
     assert ours.negative_log_likelihood(plain(held_out)) == pytest.approx(expected, rel=1e-4)
     assert list(tmp_path.iterdir()) == []
 

@@ -29,9 +29,9 @@ def points(seed, n, shift=0.0, dim=3):
 
 
 @pytest.mark.parametrize("neighbours", [1, 3])
-@pytest.mark.parametrize("chunk", [7, 512])
-def test_agrees_with_brute_force(monkeypatch, neighbours, chunk):
-    monkeypatch.setattr(module, "CHUNK", chunk)
+@pytest.mark.parametrize("tile", [2, 7, 512])
+def test_agrees_with_brute_force(monkeypatch, neighbours, tile):
+    monkeypatch.setattr(module, "TILE", tile)
     real, synthetic = points(0, 40), points(1, 25, shift=1.0)
     overlap = manifold_overlap(real, synthetic, neighbours)
     assert (overlap.precision, overlap.recall) == oracle(real.astype(float), synthetic.astype(float), neighbours)
@@ -72,6 +72,15 @@ def test_coverage_is_a_metric_of_its_own(make_inputs):
     scores = DensityCoverage().compute(make_inputs())
     assert [score.metric for score in scores] == ["density", "coverage"]
     assert all(0 < score.value <= 2 for score in scores)
+
+
+def test_both_metrics_come_from_one_pass(make_inputs, monkeypatch):
+    first = PrecisionRecall().compute(make_inputs())
+    monkeypatch.setattr(module, "manifold_overlap", lambda *_: pytest.fail("computed again"))
+    assert PrecisionRecall().compute(make_inputs()) == first
+    assert all(score.value is not None for score in DensityCoverage().compute(make_inputs()))
+    with pytest.raises(pytest.fail.Exception):
+        DensityCoverage().compute(make_inputs(quadrant_images(70, 5)))
 
 
 def test_metric_returns_both_scores(make_inputs):

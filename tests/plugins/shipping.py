@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dpib.data.catalog import CARDS
+from dpib.dataset_spec import DatasetSpec
 from dpib.hooks import hookimpl
 from dpib.metrics.base import MetricCard, MetricPlugin
-from dpib.spec import ClassifierSpec, DatasetSpec, Track
+from dpib.spec import ClassifierSpec, Track
 
 Ship = Callable[..., None]
 

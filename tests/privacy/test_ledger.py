@@ -18,13 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from dpib.dataset_spec import BundledSource, DatasetSpec, SplitRule
 from dpib.errors import BudgetExceeded, PrivacyError, RecordError, UnsupportedMechanism
 from dpib.privacy.dpsgd import DpSgdPlan
 from dpib.privacy.events import NonPrivate, PureDp, SampledGaussian
 from dpib.privacy.ledger import Budget, Charge, LedgerFile, PrivacyLedger, parse_charges, read_ledger_lines
 from dpib.privacy.noise import NoiseSource
 from dpib.privacy.statement import describe_charge, privacy_statement
-from dpib.spec import BundledSource, DatasetSpec, SplitRule, canonical_json
+from dpib.spec import canonical_json
 
 from .conftest import DELTA, FSYNC, OTHER_SECRET, TASK, Bench, open_bench
 

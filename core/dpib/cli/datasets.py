@@ -15,7 +15,7 @@ from dpib.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from dpib.data.check import Presence
-    from dpib.spec import DatasetSpec
+    from dpib.dataset_spec import DatasetSpec
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 UNVERIFIED = "unverified here"

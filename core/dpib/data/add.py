@@ -11,8 +11,9 @@ from dpib import own_cards
 from dpib.data.catalog import CARDS
 from dpib.data.folder import preprocessing_of, read_folder
 from dpib.data.own import check_classes, count_own, found_classes, read_classes
+from dpib.dataset_spec import DatasetSpec, FolderSource, SplitRule
 from dpib.errors import ConfigError, DataError
-from dpib.spec import DatasetSpec, FolderSource, Frozen, Name, SplitRule, describe_validation_error
+from dpib.spec import Frozen, Name, describe_validation_error
 
 
 class OwnDataset(Frozen):

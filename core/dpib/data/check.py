@@ -8,9 +8,9 @@ from pathlib import Path
 from dpib.data.load import load_sides, locate
 from dpib.data.prepared import cache_folder
 from dpib.data.sources import terms_hint
+from dpib.dataset_spec import DatasetSpec
 from dpib.errors import DataError
 from dpib.progress import Reporter
-from dpib.spec import DatasetSpec
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from PIL import Image
 
 from dpib.data.images import LabelledImages
 from dpib.data.steps import apply_steps
+from dpib.dataset_spec import Step
 from dpib.errors import DataError
-from dpib.spec import Step
 
 if TYPE_CHECKING:
     from datasets import Dataset

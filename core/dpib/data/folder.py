@@ -11,8 +11,8 @@ from dpib.data.images import LabelledImages
 from dpib.data.own import count_own, found_classes
 from dpib.data.pixels import SUFFIXES, Preprocessing, read_pixels
 from dpib.data.splits import split_by_name
+from dpib.dataset_spec import DatasetSpec, FolderSource
 from dpib.errors import DataError
-from dpib.spec import DatasetSpec, FolderSource
 
 
 def preprocessing_of(shape: tuple[int, int, int], window: tuple[float, float] | None) -> Preprocessing:

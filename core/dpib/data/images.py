@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dpib.dataset_spec import DatasetSpec
 from dpib.errors import DataError
-from dpib.spec import DatasetSpec
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from dpib.data.images import LabelledImages, PublicDataset, Splits
 from dpib.data.prepared import check_room, prepare, prepared_folder
 from dpib.data.sources import Location, layout_at, locate, open_tables, record_order
 from dpib.data.splits import SIDES, split_by_rank
+from dpib.dataset_spec import DatasetSpec, FolderSource, HubSource
 from dpib.errors import ConfigError, DataError
 from dpib.progress import Reporter
-from dpib.spec import DatasetSpec, FolderSource, HubSource
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,8 +7,9 @@
       <role>-labels.npy   int64 (N,)
       <role>.json         how many rows are done; preparing goes on from there
 
-The key covers the steps, the shape, the split and the files that are read. Reading a prepared set maps the files:
-memory holds the pages in use, and the system may drop them. The cache is ``DPIB_CACHE``, else ``~/.cache/dpib``.
+The key covers the steps, the shape, the split and the files that are read. One preparation of a dataset is kept: a new
+one removes those before it. Reading a prepared set maps the files: memory holds the pages in use, and the system may
+drop them. The cache is ``DPIB_CACHE``, else ``~/.cache/dpib``.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,10 +32,11 @@ from dpib.data.decode import BATCH, Decoding, decode_into
 from dpib.data.images import LabelledImages
 from dpib.data.sources import Location
 from dpib.data.steps import VERSION
+from dpib.dataset_spec import DatasetSpec
 from dpib.errors import StorageError
 from dpib.files import exclusive, write_text_atomically
 from dpib.progress import Reporter
-from dpib.spec import DatasetSpec, canonical_json, sha256_text
+from dpib.spec import canonical_json, sha256_text
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -58,13 +62,13 @@ def prepared_bytes(spec: DatasetSpec) -> int:
 def check_room(spec: DatasetSpec) -> None:
     """Refuse a dataset that the disk has no room for, before anything is read or downloaded.
 
-    Room is counted as if nothing were prepared yet, unless a part is.
+    What is prepared already counts as room: it is used, or removed when something else is prepared.
 
     Raises:
         StorageError: names the size needed.
     """
     folder = cache_folder() / "prepared"
-    here = sum(file.stat().st_size for file in folder.glob(f"{spec.name}-*/*.npy"))
+    here = sum(file.stat().st_size for one in _preparations(spec.name) for file in one.glob("*.npy"))
     standing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     needed, free = prepared_bytes(spec) - here, shutil.disk_usage(standing).free
     if needed > free:
@@ -108,11 +112,25 @@ def prepare(
         with exclusive(folder):
             start = _rows_done(folder, role)
             if start < len(table):
+                _remove_others(folder)
                 _prepare_from(start, folder, role, table, how, places, reporter)
     images, labels = (np.load(file, mmap_mode="r" if _large(file) else "c") for file in files)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         return LabelledImages(torch.from_numpy(images), torch.from_numpy(labels))
+
+
+def _preparations(name: str) -> list[Path]:
+    folders = (cache_folder() / "prepared").glob(f"{name}-*")
+    return [folder for folder in folders if re.fullmatch(re.escape(name) + "-[0-9a-f]{16}", folder.name)]
+
+
+def _remove_others(folder: Path) -> None:
+    """Remove other preparations of the dataset, unless a process is at work on one; who has mapped one keeps it."""
+    for other in _preparations(folder.name.rpartition("-")[0]):
+        if other != folder:
+            with suppress(StorageError), exclusive(other):
+                shutil.rmtree(other)
 
 
 def _large(file: Path) -> bool:

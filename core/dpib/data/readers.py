@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ MAX_IMAGES = 1_000_000
 MAX_RATIO = 100
 """Largest compression ratio of an archive member; real images are far below, bombs far above."""
 _SUFFIXES = {".png", ".jpg", ".jpeg"}
+_MODES = {"1", "L", "P", "RGB"}
 
 
 def read_images(path: Path, task: TaskInfo) -> LabelledImages:
@@ -73,31 +73,49 @@ def _read_image(file: Path, shape: tuple[int, int, int]) -> np.ndarray:
         with Image.open(file, formats=("PNG", "JPEG")) as image:
             if image.size != (width, height):
                 raise DataError(f"{file}: expected {width}x{height} pixels, got {image.size[0]}x{image.size[1]}.")
-            pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+            if image.mode not in _MODES:
+                raise DataError(
+                    f"{file}: expected 8 bits a channel without transparency, got mode {image.mode}. Convert it first."
+                )
+            pixels = np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{file}: the image cannot be decoded ({error}).") from error
-    return pixels.reshape(height, width, channels).transpose(2, 0, 1)
+    if channels == 1 and (pixels != pixels[..., :1]).any():
+        raise DataError(f"{file}: the dataset is grey, the image has colours. Convert it to grey first.")
+    return pixels[..., :channels].transpose(2, 0, 1)
 
 
 def _read_npz(path: Path, task: TaskInfo) -> LabelledImages:
+    channels, height, width = task.shape
     try:
         with zipfile.ZipFile(path) as archive:
-            shape = _checked_header(archive, "images.npy", "uint8", task)
-            _checked_header(archive, "labels.npy", "int", task)
+            shape, dtype = _checked_header(archive, "images.npy")
+            n_labels, labels_dtype = _checked_header(archive, "labels.npy")
+        fits = {(channels, height, width), (height, width, channels)} | ({(height, width)} if channels == 1 else set())
+        if shape[1:] not in fits:
+            raise DataError(f"{path}: expected images of shape {task.shape}, got {shape[1:]}.")
+        if labels_dtype.kind not in "iu" or n_labels != shape[:1]:
+            raise DataError(f"{path}: expected {shape[0]} labels as integers, got {labels_dtype} {n_labels}.")
         with np.load(path, allow_pickle=False) as arrays:
             images, labels = arrays["images"], arrays["labels"]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
         raise DataError(f"{path}: cannot be read as .npz ({error}).") from error
-    channels, height, width = task.shape
-    if shape[1:] == (height, width) and channels == 1:
+    if dtype != np.uint8:
+        unusable = int((~np.isfinite(images)).sum()) if dtype.kind == "f" else 0
+        found = f"{dtype}, {unusable} of {images.size} values not finite" if unusable else str(dtype)
+        raise DataError(
+            f"{path}: expected pixels as uint8 in 0..255, got {found}. Scale them to 0..255, round, and store them "
+            "as uint8."
+        )
+    if shape[1:] == (height, width):
         images = images[:, None]
     elif shape[1:] == (height, width, channels):
         images = images.transpose(0, 3, 1, 2)
     return LabelledImages(torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels.astype(np.int64)))
 
 
-def _checked_header(archive: zipfile.ZipFile, member: str, kind: str, task: TaskInfo) -> Sequence[int]:
-    """Return the array's shape; refuse one that the payload cannot hold, before anything is allocated."""
+def _checked_header(archive: zipfile.ZipFile, member: str) -> tuple[tuple[int, ...], np.dtype]:
+    """Return an array's shape and type; refuse one that the payload cannot hold, before anything is allocated."""
     info = archive.getinfo(member)
     if info.file_size > MAX_RATIO * max(info.compress_size, 1):
         raise DataError(f"{member}: unpacks to more than {MAX_RATIO} times its size; not read.")
@@ -106,10 +124,9 @@ def _checked_header(archive: zipfile.ZipFile, member: str, kind: str, task: Task
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(file)
         payload = info.file_size - file.tell()
-    fits = dtype == np.uint8 if kind == "uint8" else dtype.kind in "iu"
     count = int(np.prod(shape, dtype=np.float64)) * dtype.itemsize
-    if not fits or not shape or shape[0] > MAX_IMAGES or count != payload:
+    if dtype.kind not in "iuf" or not shape or shape[0] > MAX_IMAGES or count != payload:
         raise DataError(
-            f"{member}: expected {kind} data for at most {MAX_IMAGES} images of {task.shape}, got {dtype} {shape}."
+            f"{member}: expected numbers of at most {MAX_IMAGES} images, got {dtype} {shape} in {payload} bytes."
         )
-    return tuple(shape)
+    return shape, dtype

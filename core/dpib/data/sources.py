@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from dpib.dataset_spec import BundledSource, DatasetSpec, FolderSource, HubSource, Layout
 from dpib.errors import DataError
-from dpib.spec import BundledSource, DatasetSpec, FolderSource, HubSource, Layout
 
 if TYPE_CHECKING:
     from datasets import Dataset

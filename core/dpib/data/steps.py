@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from dpib.spec import Step
+from dpib.dataset_spec import Step
 
 VERSION = 1
 """Raised whenever a step changes; images prepared by another version are prepared again."""

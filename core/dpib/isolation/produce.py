@@ -23,13 +23,14 @@ import numpy as np
 
 import dpib
 from dpib.data.images import LabelledImages
+from dpib.dataset_spec import DatasetSpec
 from dpib.errors import ConfigError, DpibError, IsolationError, PrivacyError, RunError
 from dpib.files import write_atomically
 from dpib.isolation.jail import Jail, Protections, protections_here, unprotected
 from dpib.isolation.limited import Limits, base_environment, run_limited
 from dpib.loading import files_digest, source_files
 from dpib.privacy.ledger import Charge, parse_charges
-from dpib.spec import DatasetSpec, RunSpec, Track
+from dpib.spec import RunSpec, Track
 from dpib.workspace import RunPlan, Workspace
 
 MODULE = "dpib.isolation.child"

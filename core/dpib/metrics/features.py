@@ -25,11 +25,17 @@ SUBSET_KEY = 20251
 
 @dataclass(frozen=True)
 class ComparedFeatures:
-    """Features of the real and the synthetic images that a track compares, and what computed them."""
+    """Features of the real and the synthetic images that a track compares.
+
+    Attributes:
+        evaluator: what computed them, in words.
+        identity: of the two image sets and the extractor.
+    """
 
     real: Features
     synthetic: Features
     evaluator: str
+    identity: str
 
 
 def pinned_subset(n_total: int, n_wanted: int | None) -> Tensor:
@@ -81,6 +87,7 @@ def compared_features(inputs: EvalInputs, features: FeatureSpec) -> ComparedFeat
         synthetic=cached_features(compared, extractor, inputs.cache, inputs.reporter, "synthetic images"),
         evaluator=f"{extractor.name} at {extractor.input_size} px, weights sha256:{extractor.digest}, "
         f"{len(reference)} real training images",
+        identity="/".join((reference.fingerprint, _identity(compared, extractor))),
     )
 
 
@@ -102,11 +109,15 @@ def cached_features(
         MetricError: if a feature is not a finite number.
         StorageError: if the file cannot be written.
     """
-    identity = "/".join((data.fingerprint, extractor.name, extractor.digest, str(extractor.input_size)))
+    identity = _identity(data, extractor)
     path = cache / f"{extractor.name}-{extractor.input_size}px-{hashlib.sha256(identity.encode()).hexdigest()}.npy"
     shape = (len(data), extractor.dim)
     stored = read_rows(path, shape)
     return write_rows(path, shape, _extract(data, extractor, reporter, what)) if stored is None else stored
+
+
+def _identity(data: LabelledImages, extractor: FeatureExtractor) -> str:
+    return "/".join((data.fingerprint, extractor.name, extractor.digest, str(extractor.input_size)))
 
 
 def _extract(data: LabelledImages, extractor: FeatureExtractor, reporter: Reporter, what: str) -> Iterator[Features]:

@@ -6,21 +6,25 @@ benchmarking on public data only.
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dpib.metrics.base import EvalInputs, Metric
 from dpib.metrics.catalog import DENSITY_COVERAGE, PRECISION_RECALL
-from dpib.metrics.features import Features, compared_features, too_few_images
+from dpib.metrics.features import ComparedFeatures, Features, compared_features, too_few_images
+from dpib.metrics.stored import read_rows, write_rows
 from dpib.records import Score
 
-CHUNK = 512
-"""Most rows of distances at a time; fewer where a row is long."""
-CHUNK_NUMBERS = 8_000_000
+TILE = 2048
+"""Rows and columns of distances at a time."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,8 @@ def manifold_overlap(real: Features, synthetic: Features, neighbours: int, devic
 
     Every feature carries a ball that reaches its ``neighbours``-th nearest other feature of the same set.
     Precision is the share of synthetic features inside or on some real ball, recall the share of real features
-    inside or on some synthetic ball. Euclidean distances in float64; memory is one set in float64 and some rows of
-    distances.
+    inside or on some synthetic ball. Euclidean distances in float64, a tile at a time; each distance within a set is
+    computed once. Beside the sets memory holds some tiles.
 
     Args:
         real: float32 (N, D), N > neighbours.
@@ -61,25 +65,23 @@ def manifold_overlap(real: Features, synthetic: Features, neighbours: int, devic
     """
     centre = real.mean(axis=0, dtype=np.float64)
 
-    def centred(rows: Features) -> Tensor:
-        return torch.from_numpy(rows - centre).to(device)
+    def tiles(rows: Features) -> _Tiles:
+        return _Tiles(rows, centre, device)
 
-    synthetic_radii = _radii(centred(synthetic), neighbours)
-    real_points = centred(real)
-    real_radii = _radii(real_points, neighbours)
-    real_norms = _squared_norms(real_points)
+    synthetic_radii, real_radii = (_radii(tiles(rows), neighbours) for rows in (synthetic, real))
     covered = torch.zeros(len(real), dtype=torch.bool, device=device)
     occupied = torch.zeros(len(real), dtype=torch.bool, device=device)
     n_realistic = n_balls = 0
-    step = _rows_at_once(len(real))
-    for start in range(0, len(synthetic), step):
-        rows = slice(start, start + step)
-        distances = _squared_distances(centred(synthetic[rows]), real_points, real_norms)
-        inside = distances <= real_radii
-        n_realistic += int(inside.any(dim=1).sum())
-        n_balls += int(inside.sum())
-        occupied |= inside.any(dim=0)
-        covered |= (distances <= synthetic_radii[rows, None]).any(dim=0)
+    for rows, points in tiles(synthetic):
+        realistic = torch.zeros(len(points), dtype=torch.bool, device=device)
+        for columns, others in tiles(real):
+            distances = _squared_distances(points, others)
+            inside = distances <= real_radii[columns]
+            realistic |= inside.any(dim=1)
+            n_balls += int(inside.sum())
+            occupied[columns] |= inside.any(dim=0)
+            covered[columns] |= (distances <= synthetic_radii[rows, None]).any(dim=0)
+        n_realistic += int(realistic.sum())
     return ManifoldOverlap(
         precision=n_realistic / len(synthetic),
         recall=int(covered.sum()) / len(real),
@@ -88,29 +90,62 @@ def manifold_overlap(real: Features, synthetic: Features, neighbours: int, devic
     )
 
 
-def _rows_at_once(n_columns: int) -> int:
-    return max(1, min(CHUNK, CHUNK_NUMBERS // n_columns))
+@dataclass(frozen=True)
+class _Tiles:
+    """Features less a centre, in float64, a tile at a time."""
+
+    rows: Features
+    centre: NDArray[np.float64]
+    device: str
+
+    def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
+        return self.starting_at(0)
+
+    def starting_at(self, first: int) -> Iterator[tuple[slice, Tensor]]:
+        for start in range(first, len(self.rows), TILE):
+            part = slice(start, min(start + TILE, len(self.rows)))
+            yield part, torch.from_numpy(self.rows[part] - self.centre).to(self.device)
 
 
-def _radii(points: Tensor, neighbours: int) -> Tensor:
+def _radii(tiles: _Tiles, neighbours: int) -> Tensor:
     """Return per point the squared distance (N,) to its ``neighbours``-th nearest other point."""
-    radii, norms = [], _squared_norms(points)
-    step = _rows_at_once(len(points))
-    for start in range(0, len(points), step):
-        distances = _squared_distances(points[start : start + step], points, norms)
-        itself = torch.arange(len(distances), device=points.device)
-        distances[itself, itself + start] = torch.inf
-        radii.append(distances.kthvalue(neighbours, dim=1).values)
-    return torch.cat(radii)
+    nearest = torch.full((len(tiles.rows), neighbours), torch.inf, dtype=torch.float64, device=tiles.device)
+    for rows, points in tiles:
+        for columns, others in tiles.starting_at(rows.start):
+            distances = _squared_distances(points, others)
+            if rows == columns:
+                distances.fill_diagonal_(torch.inf)
+            else:
+                _keep_nearest(nearest[columns], distances.T)
+            _keep_nearest(nearest[rows], distances)
+    return nearest[:, -1]
 
 
-def _squared_norms(points: Tensor) -> Tensor:
-    return torch.cat([rows.square().sum(dim=1) for rows in points.split(CHUNK)])
+def _keep_nearest(nearest: Tensor, distances: Tensor) -> None:
+    """Update the smallest distances (N, k), ascending, by more distances (N, M)."""
+    k = nearest.shape[1]
+    smallest = distances.topk(min(k, distances.shape[1]), dim=1, largest=False).values
+    nearest.copy_(torch.cat([nearest, smallest], dim=1).topk(k, dim=1, largest=False).values)
 
 
-def _squared_distances(left: Tensor, right: Tensor, right_norms: Tensor) -> Tensor:
-    norms = _squared_norms(left)[:, None] + right_norms
-    return torch.addmm(norms, left, right.T, alpha=-2).clamp_(min=0)
+def _squared_distances(left: Tensor, right: Tensor) -> Tensor:
+    norms = left.square().sum(dim=1)[:, None] + right.square().sum(dim=1)
+    return norms.addmm_(left, right.T, alpha=-2).clamp_(min=0)
+
+
+def _stored_overlap(compared: ComparedFeatures, neighbours: int, inputs: EvalInputs) -> ManifoldOverlap:
+    """Return the overlap, from the cache if another metric has computed it for the same features.
+
+    Raises:
+        StorageError: if the cache cannot be written.
+    """
+    key = hashlib.sha256(f"{compared.identity}/{neighbours}".encode()).hexdigest()
+    path, shape = inputs.cache / f"overlap-{key}.npy", (1, 8)
+    stored = read_rows(path, shape)
+    if stored is None:
+        overlap = manifold_overlap(compared.real, compared.synthetic, neighbours, inputs.device)
+        stored = write_rows(path, shape, [np.array([dataclasses.astuple(overlap)], dtype="<f8").view("<f4")])
+    return ManifoldOverlap(*np.array(stored).view("<f8")[0].tolist())
 
 
 class _Overlap(Metric):
@@ -127,7 +162,7 @@ class _Overlap(Metric):
         if reason:
             return self._scores(inputs, reason=reason)
         compared = compared_features(inputs, features)
-        overlap = manifold_overlap(compared.real, compared.synthetic, features.neighbours, inputs.device)
+        overlap = _stored_overlap(compared, features.neighbours, inputs)
         evaluator = f"{compared.evaluator}, k = {features.neighbours}"
         return self._scores(inputs, overlap, n_synthetic=len(compared.synthetic), evaluator=evaluator)
 

@@ -13,10 +13,11 @@ from pydantic import Field, ValidationError
 from dpib import catalogue
 from dpib.data.own import check_classes, count_own, found_classes, read_classes
 from dpib.data.pixels import Preprocessing
+from dpib.dataset_spec import DatasetSpec
 from dpib.errors import ConfigError, DataError
 from dpib.job import Job, make_spec, prepare
 from dpib.privacy.groups import MAX_GROUP
-from dpib.spec import DatasetSpec, Frozen, Relation, TaskInfo, Track, delta_for, describe_validation_error
+from dpib.spec import Frozen, Relation, TaskInfo, Track, delta_for, describe_validation_error
 from dpib.workspace import RunPlan
 
 DATASET = "own-images"

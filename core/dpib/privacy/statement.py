@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dpib.dataset_spec import DatasetSpec
 from dpib.privacy.events import NonPrivate, PureDp
 from dpib.privacy.ledger import Charge
-from dpib.spec import DatasetSpec
 
 
 def describe_charge(charge: Charge) -> str:

@@ -19,13 +19,14 @@ from dpib import config
 from dpib.catalogue import InstalledMethod
 from dpib.context import RunContext
 from dpib.data.images import LabelledImages, PublicDataset
+from dpib.dataset_spec import BundledSource, DatasetSpec, SplitRule
 from dpib.errors import UnknownName
 from dpib.privacy.ledger import Budget, LedgerFile, PrivacyLedger
 from dpib.privacy.noise import NoiseSource
 from dpib.privacy.private import PrivateDataset
 from dpib.progress import Reporter
 from dpib.seeds import Seeds
-from dpib.spec import BundledSource, DatasetSpec, RunSpec, SplitRule, TaskInfo, delta_for
+from dpib.spec import RunSpec, TaskInfo, delta_for
 from dpib.synthesizer import MethodConfig, Synthesizer
 
 __all__ = ["BASE_SIZES", "SPARSE_SIZES", "TASK", "TinyRun", "run_tiny", "tiny_config", "tiny_images", "tiny_public"]

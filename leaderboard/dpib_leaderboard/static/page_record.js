@@ -1,5 +1,6 @@
 // One record in human words: guarantee, scores, samples, ledger, command, and what differs from another record.
 
+import { classBars, isOfClass } from "./class_bars.js";
 import { byKey } from "./columns.js";
 import { GRAVE, badges, fetchJson, number, recordUrl } from "./data.js";
 import { diffPanel, leaves, shown } from "./diff_panel.js";
@@ -91,7 +92,7 @@ function render(board, page, state, go) {
       "section",
       { class: "card" },
       h("h2", null, "Scores"),
-      page.scores.length ? [h("p", { class: "note" }, "Recomputed in review. ± is the standard error from the finite test set. Scores are not private."), scoreTable(page.scores)] : h("p", null, "Nobody has recomputed them yet."),
+      page.scores.length ? [h("p", { class: "note" }, "Recomputed in review. ± is the standard error from the finite test set. Scores are not private."), scoreTable(page.scores.filter((score) => !isOfClass(score) || score.value === null)), classBars(page.scores, record.task.classes)] : h("p", null, "Nobody has recomputed them yet."),
       h("details", null, h("summary", null, "As submitted, not a result"), scoreTable(record.scores)),
     ),
     h("section", { class: "card" }, h("h2", null, "Accesses to private images"), eventTable(record.privacy.events), h("details", null, h("summary", null, `Ledger, ${page.ledger.length} lines`), h("pre", null, page.ledger.join("\n")))),

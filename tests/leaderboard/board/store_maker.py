@@ -28,7 +28,10 @@ def make_record(
     track: str = "lite-v1",
     **changes: Any,
 ) -> RunRecord:
-    """Return an invented record. ``changes``: title, public, tuned, reference, spent, relation, hardware, statement."""
+    """Return an invented record.
+
+    ``changes``: title, public, tuned, reference, spent, relation, hardware, statement, by_class.
+    """
     reference = changes.get("reference", False)
     score = {"higher_is_better": True, "n_synthetic": 10_000, "evaluator": "invented", "seed": 0}
     scores: list[dict[str, Any]] = [
@@ -40,6 +43,10 @@ def make_record(
         {"metric": "fd-effnet", "value": 200.0 - accuracy, **score, "higher_is_better": False},
         {"metric": "precision", "value": accuracy / 100, **score},
         {"metric": "recall", "value": None, "reason": "invented gap", **score},
+    ]
+    scores += [
+        {"metric": f"accuracy-class-{label}", "value": value, **score}
+        for label, value in enumerate(changes.get("by_class", ()))
     ]
     spent = changes.get("spent", epsilon)
     delta = 1.0 / (55_000 * 10.915088464214607)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from dpib.errors import StorageError
 from dpib_leaderboard.api import build_api
 from dpib_leaderboard.board import Board, command_of
 from dpib_leaderboard.build import Built, build
+from dpib_leaderboard.export import export_site
 from dpib_leaderboard.store import FolderStore
 
 
@@ -66,6 +68,16 @@ def test_a_record_comes_with_ledger_review_and_command(client: TestClient, board
     assert page["command"] == command_of(entry.record.task.spec)
     assert page["command"].endswith("--public omniglot-28")
     assert client.get(f"/v1/grids/{entry.record.id[:16]}.png").content.startswith(b"\x89PNG")
+
+
+def test_accuracy_by_class_is_in_the_answer_and_in_the_static_copy(tmp_path: Path) -> None:
+    record = make_record("honest", by_class=[90.0 - label for label in range(10)])
+    board = board_of(write_store(tmp_path / "store", [(record, review_of(record))]))
+    export_site(board, tmp_path / "site")
+    with TestClient(build_api(board)) as client:
+        page = client.get(f"/v1/records/{record.id}").json()
+    assert [one["value"] for one in page["scores"] if one["metric"] == "accuracy-class-9"] == [81.0]
+    assert json.loads((tmp_path / f"site/v1/records/{record.id[:16]}.json").read_text()) == page
 
 
 @pytest.mark.parametrize("identity", ["0" * 64, "..", "%2e%2e%2fREADME.md", "record.json", "%00", "a" * 300])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -141,6 +142,20 @@ def test_a_review_is_told_in_words_and_a_difference_uses_recomputed_scores(page:
     assert "50" in scores.inner_text() and "99" not in scores.inner_text()
     page.set_viewport_size({"width": 390, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_accuracy_by_class_is_a_list_of_bars(page: Any, tmp_path: Path) -> None:
+    record = make_record("honest", dataset="fashion-mnist", by_class=[95.0, *(50.0 + label for label in range(9))])
+    with served(tmp_path, [(record, review_of(record))]) as address:
+        open_page(page, address, f"#/record/{record.id[:16]}")
+        lines = page.locator("ul.bars li")
+        lines.first.wait_for()
+        assert lines.all_inner_texts()[:2] == ["0\n95.0", "1\n50.0"]
+        assert lines.count() == 10
+        scores = page.get_by_role("region", name="Scores").first
+        assert "accuracy-class" not in scores.inner_text() and "Precision" in scores.inner_text()
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_samples_have_their_class_beside_the_row_and_their_own_size(page: Any, address: str) -> None:

@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from types import ModuleType
 
-from dpib.spec import DatasetSpec
+from dpib.dataset_spec import DatasetSpec
 
 
 def _cards(module: ModuleType) -> tuple[DatasetSpec, ...]:

@@ -1,6 +1,6 @@
 """Camelyon17 (WILDS patches) at 32x32: lymph node tissue, with and without tumour."""
 
-from dpib.spec import DatasetSpec, HubSource, SplitRule
+from dpib.dataset_spec import DatasetSpec, HubSource, SplitRule
 
 CARD = DatasetSpec(
     name="camelyon17",

@@ -1,6 +1,6 @@
 """CelebA by the attribute Male: faces of celebrities, at three sizes."""
 
-from dpib.spec import DatasetSpec, HubSource, SplitRule
+from dpib.dataset_spec import DatasetSpec, HubSource, SplitRule
 
 
 def _card(side: int) -> DatasetSpec:

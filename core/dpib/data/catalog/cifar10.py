@@ -1,6 +1,6 @@
 """CIFAR-10: small colour photographs of ten kinds of things."""
 
-from dpib.spec import DatasetSpec, HubSource, SplitRule
+from dpib.dataset_spec import DatasetSpec, HubSource, SplitRule
 
 CARD = DatasetSpec(
     name="cifar10",

@@ -1,6 +1,6 @@
 """CIFAR-100: small colour photographs of a hundred kinds of things, by fine label."""
 
-from dpib.spec import DatasetSpec, HubSource, SplitRule
+from dpib.dataset_spec import DatasetSpec, HubSource, SplitRule
 
 _CLASSES = """
     apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle

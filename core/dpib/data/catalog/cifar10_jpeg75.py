@@ -1,6 +1,6 @@
 """CIFAR-10 as a lossy JPEG copy: a dataset of its own, never ranked beside CIFAR-10 (decisions A12)."""
 
-from dpib.spec import DatasetSpec, HubSource, SplitRule
+from dpib.dataset_spec import DatasetSpec, HubSource, SplitRule
 
 CARD = DatasetSpec(
     name="cifar10-jpeg75",

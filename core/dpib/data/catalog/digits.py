@@ -1,6 +1,6 @@
 """Digits: the small set that ships with scikit-learn; nothing to download."""
 
-from dpib.spec import BundledSource, DatasetSpec, SplitRule
+from dpib.dataset_spec import BundledSource, DatasetSpec, SplitRule
 
 CARD = DatasetSpec(
     name="digits",

@@ -1,6 +1,6 @@
 """EuroSAT (RGB) at 32x32: satellite pictures of ten kinds of land use."""
 
-from dpib.spec import DatasetSpec, HubSource, Layout, SplitRule
+from dpib.dataset_spec import DatasetSpec, HubSource, Layout, SplitRule
 
 CARD = DatasetSpec(
     name="eurosat",

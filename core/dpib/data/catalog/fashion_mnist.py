@@ -1,6 +1,6 @@
 """Fashion-MNIST: pictures of clothes from a shop's catalogue."""
 
-from dpib.spec import DatasetSpec, HubSource, SplitRule
+from dpib.dataset_spec import DatasetSpec, HubSource, SplitRule
 
 CARD = DatasetSpec(
     name="fashion-mnist",

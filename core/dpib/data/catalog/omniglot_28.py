@@ -1,6 +1,6 @@
 """Omniglot at 28x28: handwritten characters of 30 alphabets, public grey images for pretraining."""
 
-from dpib.spec import DatasetSpec, HubSource, SplitRule
+from dpib.dataset_spec import DatasetSpec, HubSource, SplitRule
 
 _CHARACTERS = {
     "Alphabet_of_the_Magi": 20,

@@ -2,7 +2,7 @@
 
 from importlib.resources import files
 
-from dpib.spec import DatasetSpec, HubSource, SplitRule
+from dpib.dataset_spec import DatasetSpec, HubSource, SplitRule
 
 CARD = DatasetSpec(
     name="places365-32",
@@ -14,7 +14,7 @@ CARD = DatasetSpec(
     classes=tuple(files(__package__).joinpath("places365_classes.txt").read_text(encoding="utf-8").splitlines()),
     split=SplitRule(kind="all-train", n_pool=1_803_460, sizes={"train": 1_803_460}),
     fingerprints={},
-    licence="Places terms: non-commercial research and education only",
+    licence="copyright of the image owners; terms of the download page not verified here",
     citation=(
         "B. Zhou, A. Lapedriza, A. Khosla, A. Oliva, A. Torralba: Places: A 10 Million Image Database for Scene "
         "Recognition. IEEE TPAMI 40(6), 2018."

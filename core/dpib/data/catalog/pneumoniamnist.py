@@ -1,6 +1,6 @@
 """PneumoniaMNIST: small chest X-rays of children, with the published splits."""
 
-from dpib.spec import DatasetSpec, HubSource, SplitRule
+from dpib.dataset_spec import DatasetSpec, HubSource, SplitRule
 
 CARD = DatasetSpec(
     name="pneumoniamnist",

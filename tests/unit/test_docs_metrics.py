@@ -1,0 +1,35 @@
+"""The snippet of ``docs/metrics.md`` that compares protocols runs, and does what its text says."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from pathlib import Path
+from statistics import mean
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_snippet_on_senv_runs_and_means_over_seeds_then_pairs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    [snippet] = re.findall(r"```python\n(import dpib\n.*?)```", (ROOT / "docs/metrics.md").read_text(), re.DOTALL)
+    space: dict[str, object] = {}
+    exec(snippet, space)
+    assert "synv" in capsys.readouterr().out
+    found = defaultdict(list)
+    for path in ROOT.glob("submissions/lite-v1/*/*/*/record.json"):
+        record = json.loads(path.read_text())
+        if record["privacy"]["assurance"] == "mechanism":
+            spec = record["task"]["spec"]
+            value = {one["protocol"]: one["value"] for one in record["scores"] if one["metric"] == "accuracy"}
+            pair = (spec["epsilon"], spec["dataset"], spec["method"])
+            found[pair].append([value["senv"] - value[other] for other in ("noisy-senv", "synv", "testfix")])
+    table = space["pairs"]
+    assert len(table) == len(found) >= 10
+    for pair, gaps in found.items():
+        assert table.loc[pair].tolist() == pytest.approx([mean(column) for column in zip(*gaps, strict=True)])
