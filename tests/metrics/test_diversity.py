@@ -10,6 +10,7 @@ from quadrants import quadrant_images
 
 from dpib.data.images import LabelledImages, Splits
 from dpib.errors import DataError
+from dpib.metrics.copies import copy_test
 from dpib.metrics.diversity import HIGHER_IS_BETTER, Diversity
 
 
@@ -60,3 +61,17 @@ def test_images_of_another_size_are_refused(inputs_of):
     wrong = LabelledImages(torch.zeros(20, 1, 7, 9, dtype=torch.uint8), torch.zeros(20, dtype=torch.int64))
     with pytest.raises(DataError, match="expected images of shape"):
         Diversity().compute(inputs_of(wrong))
+
+
+def test_what_counts_as_near_does_not_follow_the_stored_order_of_the_test_side():
+    """A test side that is stored class by class, the diverse class first, is no licence to copy the other."""
+    generator = torch.Generator().manual_seed(0)
+
+    def images(n_wild, n_plain):
+        wild = torch.randint(0, 256, (n_wild, 1, 16, 16), generator=generator, dtype=torch.uint8)
+        plain = torch.randint(100, 130, (n_plain, 1, 16, 16), generator=generator, dtype=torch.uint8)
+        labels = torch.cat([torch.zeros(n_wild), torch.ones(n_plain)]).long()
+        return LabelledImages(torch.cat([wild, plain]), labels)
+
+    splits = Splits(images(100, 900), images(10, 90), images(2000, 2000))
+    assert copy_test(images(0, 100), splits, test_is_exchangeable=True).exact_or_near["train"] == 0

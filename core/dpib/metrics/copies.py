@@ -78,7 +78,7 @@ def copy_test(synthetic: LabelledImages, splits: Splits, *, test_is_exchangeable
     exact = {side: len(varied & set(_rows(data))) for side, data in sides.items()}
     reduced = {side: reduce(data.images) for side, data in sides.items()}
     queries = reduce(synthetic.images)
-    gaps, _ = nearest(reduced["test"][:2000], reduced["train"])
+    gaps, _ = nearest(_drawn(reduced["test"], 2000, 0), reduced["train"])  # a stored order may go by class
     threshold = NEAR_SHARE * float(gaps.quantile(NEAR_QUANTILE))
     near = {}
     for side, points in reduced.items():
