@@ -73,8 +73,9 @@ class Critic(nn.Module):
         pairs = zip(widths, widths[1:], strict=False)
         self.convs = nn.ModuleList(spectral_norm(nn.Conv2d(a, b, 5, stride=2, padding=2)) for a, b in pairs)
         features = widths[-1] * (-(-side // 2 ** len(self.convs))) ** 2
-        self.score = spectral_norm(nn.Linear(features, 1))
-        self.labels = spectral_norm(nn.Embedding(n_classes, features))
+        self.score = nn.Linear(features, 1)
+        self.labels = nn.Embedding(n_classes, features)
+        nn.init.normal_(self.labels.weight, std=features**-0.5)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """Map float images (N, C, H, W) in [0, 1] and labels int64 (N,) to scores (N,)."""
