@@ -129,7 +129,9 @@ class RunContext:
                     yield step
                 task.update(step + 1)
                 if time.monotonic() - saved_at > CHECKPOINT_EVERY_SECONDS or step + 1 == total:
-                    save_state(path, {"step": step + 1, "carry": {key: part.state_dict() for key, part in carry.items()}})
+                    save_state(
+                        path, {"step": step + 1, "carry": {key: part.state_dict() for key, part in carry.items()}}
+                    )
                     saved_at = time.monotonic()
 
     def _restore(self, path: Path, carry: Mapping[str, Stateful]) -> int:

@@ -188,7 +188,7 @@ def plan_part_releases(
         sensitivity=sensitivity_of(shape[0], row_norm),
         norm="l2",
         sampling="parts",
-        notes=f"parallel over {parts} parts, {event.steps_per_part} releases each; {shape[0]} rows of norm {row_norm:g}",
+        notes=f"parallel over {parts} parts, {event.steps_per_part} releases each, of {shape[0]} rows",
     )
     return PartReleases(owner, charge, model, shape, row_norm)
 

@@ -7,13 +7,13 @@ from dpib.api import Family, Method, MethodCard, Relation, hookimpl
 CARD = MethodCard(
     name="gs-wgan",
     title="GS-WGAN",
-    summary="Trains a generator with noisy gradients from private critics, each of them on its own part of the records.",
+    summary="Trains a generator with noisy gradients from private critics, each on its own part of the records.",
     family=Family.GAN,
     noise_location="model",
     published_relation=Relation.ADD_OR_REMOVE_ONE,
     public_data="optional",
-    paper="Chen, Orekondy, Fritz: GS-WGAN: A Gradient-Sanitized Approach for Learning Differentially Private Generators. "
-    "NeurIPS 2020.",
+    paper="Chen, Orekondy, Fritz: GS-WGAN: A Gradient-Sanitized Approach for Learning Differentially Private "
+    "Generators. NeurIPS 2020.",
     year=2020,
     bibtex="@inproceedings{chen2020gswgan, title={{GS-WGAN}: A Gradient-Sanitized Approach for Learning Differentially "
     "Private Generators}, author={Chen, Dingfan and Orekondy, Tribhuvanesh and Fritz, Mario}, "

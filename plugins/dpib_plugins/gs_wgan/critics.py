@@ -22,7 +22,9 @@ class CriticConfig(MethodConfig):
 
     critic_width: int = Field(default=64, ge=1, description="channels of a critic's first layer")
     critic_steps: int = Field(default=5, ge=1, description="critic updates per generator update")
-    critic_batch: int = Field(default=32, ge=1, description="records of a part per critic update, drawn with replacement")
+    critic_batch: int = Field(
+        default=32, ge=1, description="records of a part per critic update, drawn with replacement"
+    )
     gradient_penalty: float = Field(default=10.0, ge=0, description="weight of (|gradient| - 1)²")
     drift_penalty: float = Field(default=1e-3, ge=0, description="weight of the squared score of real images")
     learning_rate: float = Field(default=1e-4, gt=0, description="step size of Adam, critics and generators")
@@ -57,7 +59,7 @@ class CriticTrainer:
         return {"critic": self.critic.state_dict(), "adam": self.adam.state_dict()}
 
     def update(self, images: Tensor, labels: Tensor, fakes: Fakes) -> None:
-        """Make ``critic_steps`` updates, each on a fresh batch of real images and as many generated ones of their labels.
+        """Make ``critic_steps`` updates, each on fresh real images and as many generated ones of their labels.
 
         Args:
             images: uint8 (n, C, H, W), n ≥ 1.

@@ -18,6 +18,7 @@ Deviations: see ``deviations`` of the card.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -64,7 +65,7 @@ class GsWgan(Synthesizer):
             trainer = CriticTrainer(self.task.shape, k, config, context.device)
         opponent = GeneratorOpponent(self.generator, config)
         images, labels = public.data.images.to(context.device), public.data.labels.to(context.device) % k
-        carry = {
+        carry: dict[str, Any] = {
             "generator": self.generator,
             "adam": opponent.adam,
             "critic": trainer.critic,
@@ -90,7 +91,7 @@ class GsWgan(Synthesizer):
         optimizer = adam(generator, config)
         average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(config.averaging))
         labels, pool_labels = self._balanced(batch), self._balanced(k * math.ceil(config.pool / k))
-        carry = {"generator": generator, "adam": optimizer, "average": average, "critics": critics}
+        carry: dict[str, Any] = {"generator": generator, "adam": optimizer, "average": average, "critics": critics}
         for step in context.steps(name, config.steps, carry):
             with torch.no_grad():
                 pool = generator(self._coins(len(pool_labels), f"{name} pool", step), pool_labels)

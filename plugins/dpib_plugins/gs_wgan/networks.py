@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -70,7 +72,7 @@ class Critic(nn.Module):
         super().__init__()
         channels, side, _ = shape
         widths = (channels, width, 2 * width, 4 * width)
-        pairs = zip(widths, widths[1:], strict=False)
+        pairs = pairwise(widths)
         self.convs = nn.ModuleList(spectral_norm(nn.Conv2d(a, b, 5, stride=2, padding=2)) for a, b in pairs)
         features = widths[-1] * (-(-side // 2 ** len(self.convs))) ** 2
         self.score = nn.Linear(features, 1)

@@ -103,13 +103,13 @@ def _sampling(lab: Lab) -> Finding:
     parted = [c for c in lab.mechanisms if isinstance(c.event, PartitionedGaussian)]
     full = [c for c in lab.mechanisms if isinstance(c.event, Gaussian) and c not in (*sampled, *parted)]
     for charge in lab.mechanisms:
-        due = "parts" if charge in parted else "poisson" if charge in sampled else "full"
-        if charge.sampling != due:
-            return failed(f"'{charge.label}' is priced as '{due}', but its records enter as '{charge.sampling}'")
+        priced = "parts" if charge in parted else "poisson" if charge in sampled else "full"
+        if charge.sampling != priced:
+            return failed(f"'{charge.label}' is priced as '{priced}', but its records enter as '{charge.sampling}'")
     if parted:
-        finding = _parts(lab, parted)
-        if finding.outcome == "failed" or not sampled:
-            return finding
+        of_parts = _parts(lab, parted)
+        if of_parts.outcome == "failed" or not sampled:
+            return of_parts
     if not sampled and not full:
         return not_applicable("the ledger has no Gaussian release of records")
     if not sampled:

@@ -233,7 +233,7 @@ CHECKS = (
     Check(
         "sensitivity",
         "F3 F4 F5 F19",
-        "One record more moves every release, as a whole, by no more than was charged for; of disjoint parts, one part's.",
+        "One record more moves every release, as a whole, by no more than was charged; of disjoint parts, only one.",
         "Noise is scaled to that bound; beyond it there is less privacy than the ledger says.",
         "Map every record to its own row, without looking at the others; divide by public constants after the noise. "
         "Keep nothing between calls for disjoint parts: what one part learnt is for that part alone.",
