@@ -25,8 +25,9 @@ from dpib.privacy.ledger import Charge, parse_charges, read_ledger_lines
 from dpib.privacy.noise import NoiseSource
 from dpib.privacy.parts import PartReleases
 from dpib.privacy.statement import describe_charge
-from dpib.spec import Relation, TaskInfo, delta_for
+from dpib.spec import Relation, RunSpec, TaskInfo, delta_for
 from dpib.testing.replay import RecordingNoise, Release
+from dpib.workspace import Workspace
 
 from . import conftest
 from .conftest import SECRET, Bench, make_images
@@ -350,14 +351,14 @@ def test_plans_that_are_no_mechanism_are_refused_before_any_charge(bench: Bench,
     assert bench.text == before
 
 
-def test_the_secret_and_what_is_hidden_are_forgotten_together(tmp_path: Path) -> None:
-    from dpib.context import forget_hidden
-
-    with pytest.raises(Killed):
-        play(open_bench(tmp_path), Deadly(5))
-    assert hidden(tmp_path)
-    forget_hidden(tmp_path / "state")
-    assert not (tmp_path / "state" / "hidden").exists()
+def test_a_finished_run_folder_holds_neither_secret_nor_private_state(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, RunSpec(method="m", dataset="digits", epsilon=1.0, track="demo-v1"))
+    workspace.noise()
+    (workspace.state / "hidden" / "train-0001").mkdir(parents=True)
+    (workspace.state / "hidden" / "train-0001" / "000000-1.pt").touch()
+    (workspace.state / "loop.pt").touch()
+    workspace.forget_noise()
+    assert [path.name for path in workspace.folder.rglob("*") if path.is_file()] == ["loop.pt"]
 
 
 def test_seeds_behind_the_barrier_are_apart_from_noise() -> None:
