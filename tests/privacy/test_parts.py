@@ -315,6 +315,8 @@ def test_releases_are_made_in_turn_and_never_twice(bench: Bench) -> None:
     releases.release(0, query)
     with pytest.raises(PrivacyError, match="carry"):
         releases.release(0, query)
+    with pytest.raises(PrivacyError, match="rewound"):
+        releases.load_state_dict({"released": 0})
     releases.release(1, query)
     with pytest.raises(PrivacyError, match="2 of 2"):
         releases.release(2, query)

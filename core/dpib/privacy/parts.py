@@ -110,7 +110,13 @@ class PartReleases:
         return {"released": self._next}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue after the releases that a checkpoint counts."""
+        """Continue after the releases that a checkpoint counts, before any is made in this process.
+
+        Raises:
+            PrivacyError: if releases were made: another query under the noise of one would give the difference away.
+        """
+        if self._next:
+            raise PrivacyError(f"'{self._charge.label}' cannot be rewound: {self._next} releases were made.")
         self._next = int(state["released"])
         self._checkpoints = (self._next, self._next)
         if self._next == self._event.steps:
