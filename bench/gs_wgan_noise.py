@@ -1,7 +1,7 @@
 """How much of its noise gs-wgan can bear: its demo preset on digits, with the charged noise scaled by a factor.
 
-    python experiments/gs_wgan_noise.py                     # the table of docs/methods/gs-wgan.md
-    python experiments/gs_wgan_noise.py 10,20,300,0         # parts, warm-up, steps, factor
+    python -m bench.gs_wgan_noise                     # the table of docs/methods/gs-wgan.md
+    python -m bench.gs_wgan_noise 10,20,300,0         # parts, warm-up, steps, factor
 
 A factor below 1 protects nobody; digits are public. Prints the noise multiplier of the matrix, the share of generated
 digits that are nearest to the mean of their class, and the test accuracy of a logistic regression on 1,000 of them.
