@@ -31,7 +31,7 @@ from dpib_plugins import gs_wgan
 from dpib_plugins.gs_wgan.method import GsWgan, GsWganConfig
 
 EPSILON = 10.0
-TABLE = ("10,20,300,0", "10,20,300,0.1", "10,20,300,1", "100,5,100,0", "100,5,100,1")
+TABLE = ("10,20,300,0", "5,20,150,0", "10,20,300,0.1", "10,20,300,1", "100,5,100,0", "100,5,100,1")
 
 
 class Scaled(NoiseSource):
