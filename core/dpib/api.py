@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from dpib.data.images import LabelledImages, PublicDataset, Splits
     from dpib.metrics.extractors import FeatureExtractor, build_extractor
     from dpib.privacy.dpsgd import DpSgdPlan
+    from dpib.privacy.parts import PartModel
     from dpib.privacy.private import PrivateDataset
     from dpib.privacy.rows import OuterProducts
 
@@ -65,6 +66,7 @@ __all__ = [
     "MetricError",
     "MetricPlugin",
     "OuterProducts",
+    "PartModel",
     "PluginError",
     "PrivacyError",
     "PrivateDataset",
@@ -94,6 +96,7 @@ _NEEDS_TORCH = {
     "FeatureExtractor": "dpib.metrics.extractors",
     "LabelledImages": "dpib.data.images",
     "OuterProducts": "dpib.privacy.rows",
+    "PartModel": "dpib.privacy.parts",
     "PrivateDataset": "dpib.privacy.private",
     "PublicDataset": "dpib.data.images",
     "RunContext": "dpib.context",

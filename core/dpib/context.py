@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -28,15 +30,30 @@ class Stateful(Protocol):
         """Restore a state."""
 
 
-def _save(path: Path, value: Any) -> None:
-    write_atomically(path, lambda file: torch.save(value, file))
+HIDDEN = "hidden"
+"""Folder below a run's state where the harness keeps private values of an unfinished run."""
 
 
-def _load(path: Path, device: str) -> Any:
+def save_state(path: Path, value: Any, mode: int = 0o644) -> None:
+    """Write tensors, numbers, strings, or lists and dicts of them, whole or not at all."""
+    write_atomically(path, lambda file: torch.save(value, file), mode)
+
+
+def load_state(path: Path, device: str) -> Any:
+    """Read what ``save_state`` wrote.
+
+    Raises:
+        RunError: if the file is damaged or holds something else.
+    """
     try:
         return torch.load(path, map_location=device, weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise RunError(f"Cannot read the saved state {path}: {error}. Delete the run folder to start anew.") from error
+
+
+def forget_hidden(state: Path) -> None:
+    """Delete the private values below a run's state folder, as the secret of the noise is deleted."""
+    shutil.rmtree(state / HIDDEN, ignore_errors=True)
 
 
 class RunContext:
@@ -52,6 +69,11 @@ class RunContext:
         self.device, self.seeds, self.reporter = device, seeds, reporter
         self._folder = folder
         self._paths: set[Path] = set()
+
+    @property
+    def hidden_folder(self) -> Path:
+        """Where mechanisms of the harness keep private values until the run is finished; not for methods."""
+        return self._folder / HIDDEN
 
     def _path(self, name: str) -> Path:
         path = self._file(name)
@@ -74,14 +96,14 @@ class RunContext:
         if path.exists():
             self.reporter.skipped(name, "found")
         else:
-            _save(path, compute())
-        value: T = _load(path, self.device)
+            save_state(path, compute())
+        value: T = load_state(path, self.device)
         return value
 
     def recall(self, name: str) -> Any:
         """Return what ``once`` stored under this name in this or an earlier process; None if nothing was."""
         path = self._file(name)
-        return _load(path, self.device) if path.exists() else None
+        return load_state(path, self.device) if path.exists() else None
 
     def steps(self, name: str, total: int, carry: Mapping[str, Stateful]) -> Iterator[int]:
         """Yield step numbers of a loop that continues where an earlier process was stopped.
@@ -107,11 +129,13 @@ class RunContext:
                     yield step
                 task.update(step + 1)
                 if time.monotonic() - saved_at > CHECKPOINT_EVERY_SECONDS or step + 1 == total:
-                    _save(path, {"step": step + 1, "carry": {key: part.state_dict() for key, part in carry.items()}})
+                    save_state(
+                        path, {"step": step + 1, "carry": {key: part.state_dict() for key, part in carry.items()}}
+                    )
                     saved_at = time.monotonic()
 
     def _restore(self, path: Path, carry: Mapping[str, Stateful]) -> int:
-        state = _load(path, self.device)
+        state = load_state(path, self.device)
         if set(state["carry"]) != set(carry):
             raise RunError(f"The checkpoint {path} holds {sorted(state['carry'])}, the method expects {sorted(carry)}.")
         for key, part in carry.items():

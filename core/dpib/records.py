@@ -108,7 +108,7 @@ class EventSummary(Frozen):
     event: Mapping[str, Any]
     sensitivity: float | None
     norm: str | None
-    sampling: Literal["full", "poisson"]
+    sampling: Literal["full", "poisson", "parts"]
     assurance: Assurance
     steps_executed: int | None
     notes: str = ""

@@ -7,7 +7,7 @@
       data.json        fingerprints of the real images it reads
       ledger.jsonl     append-only account of accesses to private data
       noise.secret     makes the noise; mode 0600, deleted when the record is written
-      state/           the method's own checkpoints
+      state/           the method's own checkpoints; state/hidden, mode 0600, deleted with the secret
       images.parquet   the synthetic set, in the layout of the Hub
       grid.png         a sample of it
       scores/          one file per metric, so that a failed one can be redone alone
@@ -26,6 +26,7 @@ from typing import IO, Any
 
 from pydantic import ValidationError
 
+from dpib.context import forget_hidden
 from dpib.errors import ConfigError, RunError, StorageError
 from dpib.files import exclusive, write_text_atomically
 from dpib.privacy.ledger import LedgerFile
@@ -204,8 +205,9 @@ class Workspace:
         return noise_of_folder(self.folder)
 
     def forget_noise(self) -> None:
-        """Delete the secret that makes the noise."""
+        """Delete the secret that makes the noise, and private values that an unfinished mechanism left."""
         forget_noise(self.folder)
+        forget_hidden(self.state)
 
     def ledger_file(self, witness: IO[bytes] | None = None) -> LedgerFile:
         """Open the ledger.

@@ -12,7 +12,7 @@ from pathlib import Path
 from dpib import catalogue
 from dpib.dataset_spec import DatasetSpec
 from dpib.errors import DpibError, RecordError
-from dpib.privacy.events import SampledGaussian
+from dpib.privacy.events import Gaussian, PartitionedGaussian
 from dpib.privacy.ledger import Charge, parse_charges
 from dpib.records import RunRecord
 from dpib.spec import MethodCard, Track
@@ -180,7 +180,7 @@ def check_charge(charge: Charge, executed: int | None) -> None:
         RecordError: says which.
     """
     event = charge.event
-    if not isinstance(event, SampledGaussian):
+    if not isinstance(event, Gaussian):
         return
     noise = limits.LEAST_NOISE <= event.noise_multiplier <= limits.MOST_NOISE
     _require(noise, f"{charge.id}: noise multiplier {event.noise_multiplier:g} is beyond what the accountants price")
@@ -188,6 +188,9 @@ def check_charge(charge: Charge, executed: int | None) -> None:
     _require(
         executed is not None and executed <= event.steps, f"{charge.id}: {executed} steps of {event.steps} charged"
     )
+    if isinstance(event, PartitionedGaussian):
+        _require(charge.sampling == "parts", f"{charge.id}: parallel composition is claimed without disjoint parts")
+        return
     sampled = charge.sampling == "poisson" or event.sample_rate == 1
     _require(sampled, f"{charge.id}: amplification is claimed without Poisson sampling")
 

@@ -30,7 +30,7 @@ BY_CHECK = ("fixed-seed", "actual-count-mean", "shuffle-as-poisson", "clean-argm
 
 
 def load_controls() -> Mapping[str, Any]:
-    """Return the thirteen controls by name, as ``dpib_controls.Control``.
+    """Return the controls by name, as ``dpib_controls.Control``.
 
     They lie under ``tests/controls`` of the source tree, which a checkout finds by itself.
 

@@ -14,7 +14,7 @@ from scipy.special import ndtr, ndtri
 
 from dpib.errors import UnsupportedMechanism
 from dpib.privacy.accountants import AnyEvent, epsilon, gaussian_epsilon, privacy_profile
-from dpib.privacy.events import PureDp, SampledGaussian
+from dpib.privacy.events import Gaussian, PureDp, SampledGaussian
 
 _GRID = tuple(np.linspace(0.0, 16.0, 81).tolist())
 """Where profiles are taken. e⁻¹⁶ is far below any error rate that runs can bound; fewer points lower a curve."""
@@ -60,7 +60,7 @@ def of_events(events: Sequence[AnyEvent]) -> TradeOff:
     Raises:
         UnsupportedMechanism: for non-private access, or a mixture that nothing prices.
     """
-    gaussian = [event for event in events if isinstance(event, SampledGaussian)]
+    gaussian = [event.exposure for event in events if isinstance(event, Gaussian)]
     if len(gaussian) < len(events):
         pure = math.fsum(event.epsilon for event in events if isinstance(event, PureDp))
         if gaussian or not math.isfinite(epsilon(events, 0.5)):
@@ -89,7 +89,7 @@ def epsilon_at(a: float, b: float, events: Sequence[AnyEvent], delta: float) -> 
     lies on or above their curve. For unsampled Gaussians that is the ε of μ = Φ⁻¹(1 - a) - Φ⁻¹(b) (privacy 8.2). A
     ledger without Gaussian events has no such family: the (ε, δ) bound is returned.
     """
-    gaussian = [event for event in events if isinstance(event, SampledGaussian)]
+    gaussian = [event.exposure for event in events if isinstance(event, Gaussian)]
     if not gaussian or len(gaussian) < len(events):
         return epsilon_of_rates(a, b, delta)
     if a + b >= 1:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from dpib.contribution import InstalledMethod
 from dpib.data.images import LabelledImages
-from dpib.privacy.events import SampledGaussian
+from dpib.privacy.events import Gaussian
 from dpib.privacy.ledger import Charge
 from dpib.privacy.noise import SECRET_BYTES
 from dpib.synthesizer import MethodConfig
@@ -198,7 +198,7 @@ def queries(watched: Watched, base: LabelledImages, with_canary: LabelledImages)
         base: the data without the canary.
         with_canary: the same with the canary at its end.
     """
-    charges = {charge.id: charge for charge in watched.charges if isinstance(charge.event, SampledGaussian)}
+    charges = {charge.id: charge for charge in watched.charges if isinstance(charge.event, Gaussian)}
     answers = {k: release for k, release in watched.noise.by_key.items() if k[0] in charges}
     if not answers:
         return None
@@ -209,9 +209,9 @@ def queries(watched: Watched, base: LabelledImages, with_canary: LabelledImages)
     found = []
     for key, release in answers.items():
         charge, exact = charges[key[0]], flat(without[key].exact)
-        assert isinstance(charge.event, SampledGaussian)
+        assert isinstance(charge.event, Gaussian)
         contribution = flat(within[key].exact) - exact
         std = charge.event.noise_multiplier * (charge.sensitivity or 1.0)
         reach = float(contribution.norm()) / (charge.sensitivity or 1.0)
-        found.append(Query(flat(release.answer) - exact, contribution, std, charge.event.sample_rate, reach))
+        found.append(Query(flat(release.answer) - exact, contribution, std, charge.event.exposure.sample_rate, reach))
     return found

@@ -34,7 +34,7 @@ from dpib.errors import ConfigError
 from dpib.machine import core_digest
 from dpib.privacy import accountants
 from dpib.privacy.accountants import AnyEvent, gaussian_epsilon
-from dpib.privacy.events import SampledGaussian
+from dpib.privacy.events import Gaussian
 from dpib.privacy.ledger import Charge
 from dpib.progress import Reporter
 from dpib.spec import delta_for
@@ -128,7 +128,7 @@ def _no_half_noise(charges: Sequence[Charge]) -> str:
     """Return why the harness cannot halve a method's noise, or nothing."""
     if any(charge.assurance == "declared" for charge in charges):
         return "the method draws its own noise, which the harness cannot halve"
-    if not charges or not all(isinstance(charge.event, SampledGaussian) for charge in charges):
+    if not charges or not all(isinstance(charge.event, Gaussian) for charge in charges):
         return "the method makes no Gaussian release, or others beside it"
     return ""
 

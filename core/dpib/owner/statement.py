@@ -6,7 +6,7 @@ import math
 from decimal import ROUND_UP, Decimal
 from typing import TYPE_CHECKING
 
-from dpib.privacy.events import NonPrivate, PureDp
+from dpib.privacy.events import NonPrivate, PartitionedGaussian, PureDp
 from dpib.privacy.ledger import Charge
 from dpib.privacy.statement import describe_charge
 
@@ -41,7 +41,12 @@ def describe_sampling(charge: Charge, executed: int | None) -> str:
         return f"{charge.label}: all records"
     assumed = "every record in every release"
     performed = "the same"
-    if event.sample_rate < 1:
+    if isinstance(event, PartitionedGaussian):
+        assumed = (
+            f"each record enters the releases of one of {event.parts} disjoint parts, {event.steps_per_part} at most; "
+            "its part depends on the record alone, the turn of the parts is public"
+        )
+    elif event.sample_rate < 1:
         assumed = f"each record enters each release independently with probability {event.sample_rate:.6g} (Poisson)"
         performed = "the same, drawn by the harness from the secret that makes the noise"
     if charge.assurance == "declared":

@@ -17,11 +17,10 @@ from scipy.optimize import brentq
 from scipy.special import log_ndtr, ndtr
 
 from dpib.errors import BudgetExceeded, UnsupportedMechanism
-from dpib.privacy.events import NonPrivate, PureDp, SampledGaussian
+from dpib.privacy.events import AnyEvent, Gaussian, NonPrivate, PureDp, SampledGaussian
 from dpib.spec import Relation
 
 AccountantName = Literal["pld", "rdp"]
-AnyEvent = SampledGaussian | PureDp | NonPrivate
 
 _RELATIONS = {
     Relation.ADD_OR_REMOVE_ONE: dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE,
@@ -91,7 +90,7 @@ def _epsilon(events: tuple[AnyEvent, ...], delta: float, accountant: AccountantN
     if any(isinstance(event, NonPrivate) for event in events):
         return math.inf
     pure = [event for event in events if isinstance(event, PureDp)]
-    gaussian = [event for event in events if isinstance(event, SampledGaussian)]
+    gaussian = [event.exposure for event in events if isinstance(event, Gaussian)]
     if pure and gaussian:
         raise UnsupportedMechanism(
             "One side of the data has both Gaussian and pure-DP accesses; no composition rule for the mixture is "
@@ -127,7 +126,7 @@ def privacy_profile(
 
 def calibrate(
     spent: Sequence[AnyEvent],
-    event: SampledGaussian,
+    event: Gaussian,
     target_epsilon: float,
     delta: float,
     relation: Relation = Relation.ADD_OR_REMOVE_ONE,
@@ -146,7 +145,7 @@ def calibrate(
     Raises:
         BudgetExceeded: if nothing is left.
     """
-    return _calibrate(tuple(spent), event, target_epsilon, delta, relation)
+    return _calibrate(tuple(spent), event.exposure, target_epsilon, delta, relation)
 
 
 def gaussian_epsilon(mu: float, delta: float) -> float:
@@ -186,7 +185,7 @@ def _calibrate(
     spent: tuple[AnyEvent, ...], event: SampledGaussian, target_epsilon: float, delta: float, relation: Relation
 ) -> float:
     already = epsilon(spent, delta, "pld", relation)
-    gaussian = [one for one in spent if isinstance(one, SampledGaussian)]
+    gaussian = [one.exposure for one in spent if isinstance(one, Gaussian)]
     if len(gaussian) < len(spent):
         raise UnsupportedMechanism("Noise can be calibrated beside Gaussian events only.")
     if already >= target_epsilon * (1 - _NOTHING_LEFT):

@@ -12,7 +12,7 @@ from pydantic import Field
 from scipy.stats import binom
 
 from dpib.privacy.accountants import gaussian_epsilon
-from dpib.privacy.events import NonPrivate, PureDp, SampledGaussian
+from dpib.privacy.events import Gaussian, NonPrivate, PartitionedGaussian, PureDp, SampledGaussian
 from dpib.privacy.ledger import Charge
 from dpib.spec import Frozen
 
@@ -44,13 +44,14 @@ def group_guarantee(charges: Sequence[Charge], epsilon: float, delta: float, siz
     Source:
         Gaussian releases of all records: total signal-to-noise K·μ (Dong, Roth, Su 2019, section 2.4; curve of Balle
         and Wang 2018). Poisson samples: Ganesh 2024, "Tight group-level DP guarantees for DP-SGD with sampling via
-        mixture of Gaussians mechanisms". Pure: K·ε. Declared, or kinds mixed:
+        mixture of Gaussians mechanisms". Disjoint parts: K records are in K parts at most, and each of these moves by
+        its bound whatever happens to its records, so that the ratio is √K·μ. Pure: K·ε. Declared, or kinds mixed:
         (K·ε, δ·(e^{Kε} − 1)/(e^ε − 1)), which always holds.
     """
     events = [charge.event for charge in charges]
     if any(isinstance(event, NonPrivate) for event in events):
         raise ValueError("a non-private access gives no guarantee to a group")
-    gaussian = [event for event in events if isinstance(event, SampledGaussian)]
+    gaussian = [_as_one(event, size) for event in events if isinstance(event, Gaussian)]
     mixed = 0 < len(gaussian) < len(events)
     if mixed or any(charge.assurance == "declared" for charge in charges):
         return GroupGuarantee(
@@ -62,13 +63,14 @@ def group_guarantee(charges: Sequence[Charge], epsilon: float, delta: float, siz
     if not gaussian:
         pure = math.fsum(event.epsilon for event in events if isinstance(event, PureDp))
         return GroupGuarantee(size=size, epsilon=size * pure, delta=0.0, formula="Kε of pure releases")
+    parts = " (√K of disjoint parts)" if any(isinstance(event, PartitionedGaussian) for event in events) else ""
     sampled = any(event.sample_rate < 1 for event in gaussian)
     if sampled and all(size / event.noise_multiplier <= _STRONGEST_GROUP for event in gaussian):
         return GroupGuarantee(
             size=size,
             epsilon=_mixture_epsilon(gaussian, delta, size),
             delta=delta,
-            formula="PLD of Gaussian mixtures whose shift is Binomial(K, sampling rate) (Ganesh 2024)",
+            formula="PLD of Gaussian mixtures whose shift is Binomial(K, sampling rate) (Ganesh 2024)" + parts,
         )
     mu = math.sqrt(math.fsum(event.steps / event.noise_multiplier**2 for event in gaussian))
     without = " without amplification by sampling" if sampled else ""
@@ -76,8 +78,17 @@ def group_guarantee(charges: Sequence[Charge], epsilon: float, delta: float, siz
         size=size,
         epsilon=gaussian_epsilon(size * mu, delta),
         delta=delta,
-        formula=f"Gaussian curve at K times the signal-to-noise ratio μ = √Σ(steps/σ²){without}",
+        formula=f"Gaussian curve at K times the signal-to-noise ratio μ = √Σ(steps/σ²){without}{parts}",
     )
+
+
+def _as_one(event: Gaussian, size: int) -> SampledGaussian:
+    """Return the event whose effect on a group, at ``size`` times its signal, is that of ``event``."""
+    if isinstance(event, SampledGaussian):
+        return event
+    seen = min(size * event.steps_per_part, event.steps)
+    factor = size * math.sqrt(event.steps_per_part / seen)
+    return event.exposure.with_noise(event.noise_multiplier * factor)
 
 
 def _standard_delta(epsilon: float, delta: float, size: int) -> float:

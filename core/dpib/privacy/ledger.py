@@ -23,11 +23,12 @@ from typing import IO, Any, Literal
 from pydantic import Field, ValidationError
 
 from dpib.errors import BudgetExceeded, PrivacyError, RecordError, UnsupportedMechanism
-from dpib.privacy.accountants import AccountantName, AnyEvent, calibrate, epsilon
-from dpib.privacy.events import EVENT, Event, NonPrivate, SampledGaussian
+from dpib.privacy.accountants import AccountantName, calibrate, epsilon
+from dpib.privacy.events import EVENT, AnyEvent, Event, Gaussian, NonPrivate
 from dpib.spec import Frozen, Relation, canonical_json
 
 Side = Literal["train", "validation"]
+Sampling = Literal["full", "poisson", "parts"]
 _ROUNDING = 1e-9
 
 
@@ -45,6 +46,7 @@ class Charge(Frozen):
         id: unique in the run; also addresses the noise.
         label: what the access is for, unique per side.
         sensitivity: bound on one record's contribution under add-or-remove-one, in ``norm``.
+        sampling: who enters a release: all records, a Poisson sample of them, or one of disjoint parts in public turn.
         session: identifies the secret that makes the noise.
     """
 
@@ -54,7 +56,7 @@ class Charge(Frozen):
     event: Event
     sensitivity: float | None = None
     norm: Literal["l2", "linf"] | None = None
-    sampling: Literal["full", "poisson"] = "full"
+    sampling: Sampling = "full"
     assurance: Literal["mechanism", "declared", "non-private"] = "mechanism"
     session: str = ""
     notes: str = ""
@@ -210,12 +212,12 @@ class PrivacyLedger:
     def charge(
         self,
         label: str,
-        event: AnyEvent | SampledGaussian,
+        event: AnyEvent,
         *,
         calibrate_noise: bool = False,
         sensitivity: float | None = None,
         norm: Literal["l2", "linf"] | None = None,
-        sampling: Literal["full", "poisson"] = "full",
+        sampling: Sampling = "full",
         assurance: Literal["mechanism", "declared", "non-private"] = "mechanism",
         notes: str = "",
     ) -> Charge:
@@ -264,7 +266,7 @@ class PrivacyLedger:
 
     def _replay(self, earlier: Charge, draft: Charge, calibrated: bool) -> Charge:
         event = draft.event
-        if calibrated and isinstance(event, SampledGaussian) and isinstance(earlier.event, SampledGaussian):
+        if calibrated and isinstance(event, Gaussian) and isinstance(earlier.event, Gaussian):
             event = event.with_noise(earlier.event.noise_multiplier)
         if not earlier.same_access(draft) or event != earlier.event:
             raise PrivacyError(
@@ -273,8 +275,8 @@ class PrivacyLedger:
             )
         return earlier
 
-    def _calibrated(self, draft: Charge) -> SampledGaussian:
-        if not isinstance(draft.event, SampledGaussian) or self.budget.epsilon is None:
+    def _calibrated(self, draft: Charge) -> Gaussian:
+        if not isinstance(draft.event, Gaussian) or self.budget.epsilon is None:
             raise UnsupportedMechanism("Only Gaussian events under a finite budget can be calibrated.")
         sigma = calibrate(self.events, draft.event, self.budget.epsilon, self.budget.delta, self.relation)
         return draft.event.with_noise(sigma)

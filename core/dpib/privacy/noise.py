@@ -90,6 +90,10 @@ class NoiseSource:
             code.update(part)
         return code.hexdigest()
 
+    def hidden_seed(self, purpose: str, charge: str, number: int) -> int:
+        """Return a 63-bit seed for randomness behind the barrier that is not noise: no guarantee rests on it."""
+        return int(self._stream(purpose, charge, number).integers(2**63))
+
     def poisson_sample(self, n: int, sample_rate: float, charge: str, step: int) -> Tensor:
         """Return the indices (int64, ascending) of records that enter a step, each with ``sample_rate``."""
         if sample_rate >= 1:

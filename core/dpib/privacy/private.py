@@ -21,6 +21,7 @@ from dpib.privacy.dpsgd import DpSgdPlan, Loss, check_trainable, train_privately
 from dpib.privacy.events import NonPrivate, PureDp, SampledGaussian
 from dpib.privacy.ledger import Charge, PrivacyLedger
 from dpib.privacy.noise import NoiseSource
+from dpib.privacy.parts import PartModel, PartReleases, plan_part_releases
 from dpib.privacy.rows import Statistic, clipped_sum, row_width
 from dpib.spec import Relation, TaskInfo, describe_validation_error
 
@@ -259,6 +260,36 @@ class PrivateDataset:
             sample_rate=sample_rate,
             by_class=by_class,
         ).release(statistic, index=0)
+
+    def plan_part_releases(
+        self,
+        model: PartModel,
+        releases: int,
+        *,
+        parts: int,
+        label: str,
+        shape: tuple[int, int],
+        row_norm: float,
+        noise_multiplier: float | None = None,
+    ) -> PartReleases:
+        """Divide the records into disjoint parts, each with a private model, and charge noisy answers of the models.
+
+        Args:
+            model: how a part's model learns and answers; see ``PartModel``.
+            releases: T, answers of all parts together, in public turn.
+            parts: M; a record's part is a public hash of the record.
+            label: what it is for; unique in the run.
+            shape: (B, D) of an answer.
+            row_norm: L2 bound R that each row is clipped to; one record moves an answer by at most 2·R·√B.
+            noise_multiplier: noise standard deviation over 2·R·√B; None: the smallest that fits the remaining budget.
+
+        Privacy:
+            Charges PartitionedGaussian(noise_multiplier, parts, steps=releases): ⌈T / M⌉ Gaussian releases.
+
+        Raises:
+            BudgetExceeded: before any data is read.
+        """
+        return plan_part_releases(self, model, releases, parts, label, shape, row_norm, noise_multiplier)
 
     def noisy_argmax(self, n_candidates: int, *, epsilon: float, label: str) -> Ballot:
         """Choose one of several candidates privately; used by the harness for model selection only.

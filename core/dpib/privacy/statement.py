@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dpib.dataset_spec import DatasetSpec
-from dpib.privacy.events import NonPrivate, PureDp
+from dpib.privacy.events import NonPrivate, PartitionedGaussian, PureDp
 from dpib.privacy.ledger import Charge
 
 
@@ -17,6 +17,11 @@ def describe_charge(charge: Charge) -> str:
     if isinstance(event, PureDp):
         return f"{charge.label}: report-noisy-max, ε = {event.epsilon:.4g}"
     times = "one release" if event.steps == 1 else f"{event.steps} releases"
+    if isinstance(event, PartitionedGaussian):
+        return (
+            f"{charge.label}: {times}, parallel over {event.parts} disjoint parts of the records, at most "
+            f"{event.steps_per_part} on each, Gaussian noise of {event.noise_multiplier:.4g} times the sensitivity"
+        )
     sampling = "of all records" if event.sample_rate >= 1 else f"on Poisson samples at rate {event.sample_rate:.4g}"
     return f"{charge.label}: {times} {sampling}, Gaussian noise of {event.noise_multiplier:.4g} times the sensitivity"
 

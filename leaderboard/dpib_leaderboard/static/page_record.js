@@ -23,7 +23,7 @@ function scoreTable(scores) {
   return simpleTable("Scores", ["Metric", "Classifier", "Value", "Selection", "Evaluator"], rows);
 }
 
-const KINDS = { "sampled-gaussian": "sampled Gaussian", "pure-dp": "pure ε-DP", "non-private": "not private" };
+const KINDS = { "sampled-gaussian": "sampled Gaussian", "partitioned-gaussian": "Gaussian, parallel over parts", "pure-dp": "pure ε-DP", "non-private": "not private" };
 const NORMS = { l2: "L2", l1: "L1", linf: "L∞" };
 
 // The event of an access: its kind first, then its numbers.

@@ -1,4 +1,4 @@
-"""Thirteen small methods whose behaviour is known: three are correct, ten have one real-world bug each.
+"""Fifteen small methods whose behaviour is known: four are correct, eleven have one real-world bug each.
 
 They prove that ``dpib check`` and ``dpib audit`` can tell the difference. They come with dpib but are registered
 nowhere: no entry point names them, ``dpib plugins`` never lists them, and no run can be made of them by name.
@@ -53,6 +53,7 @@ _CONTROLS = (
     _control("gaussian-mean", "correct:GaussianMean", "Noisy class means, correct.", must="pass"),
     _control("gaussian-mean-2x", "correct:DoubleNoise", "Noisy class means with twice the noise.", must="pass"),
     _control("dp-sgd-tiny", "correct:DpSgdTiny", "A template per class, trained by DP-SGD.", must="pass"),
+    _control("part-means", "parts:PartMeans", "Disjoint parts, each with a private model, correct.", must="pass"),
     _control(
         "no-noise",
         "own_noise:NoNoise",
@@ -92,6 +93,12 @@ _CONTROLS = (
         by=("copies", "post-processing"),
     ),
     _control(
+        "shared-warm-up",
+        "parts:SharedWarmUp",
+        "Starts every part's model from what one part learnt, pays for disjoint parts.",
+        by=("sensitivity",),
+    ),
+    _control(
         "clean-argmax",
         "selection:CleanArgmax",
         "Pays for a noisy choice and uses the clean one.",
@@ -107,5 +114,5 @@ _CONTROLS = (
 
 
 def controls() -> dict[str, Control]:
-    """Return the thirteen by name: those that must pass first."""
+    """Return them by name: those that must pass first."""
     return {control.card.name: control for control in _CONTROLS}

@@ -289,6 +289,10 @@ LEDGERS: dict[str, tuple[Callable[[list[dict[str, Any]]], object], str]] = {
     "no noise": (_edit(2, event={**EVENT, "noise_multiplier": 1e-9}), "beyond"),
     "endless steps": (_edit(2, event={**EVENT, "noise_multiplier": 1.0, "steps": 10**12}), "beyond"),
     "free amplification": (_edit(2, event={**EVENT, "noise_multiplier": 1.0, "sample_rate": 0.01}), "Poisson"),
+    "free parts": (
+        _edit(2, event={"kind": "partitioned-gaussian", "noise_multiplier": 1.0, "parts": 1000, "steps": 1}),
+        "disjoint parts",
+    ),
     "unpaid steps": (_edit(3, steps_executed=2), "steps"),
     "negative steps": (_edit(3, steps_executed=-1), "steps"),
     "charge twice": (lambda lines: lines.append(lines[2]), "twice"),

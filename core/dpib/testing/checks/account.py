@@ -10,7 +10,7 @@ import torch
 
 from dpib.errors import BudgetExceeded, RunError
 from dpib.privacy.accountants import epsilon
-from dpib.privacy.events import SampledGaussian
+from dpib.privacy.events import Gaussian
 from dpib.spec import delta_for
 from dpib.testing.checks.base import Check, Finding, describe, failed, not_applicable, passed, undecided
 from dpib.testing.lab import EPSILON, Interrupted, Lab, Recorder, Trial
@@ -36,7 +36,7 @@ def _budget(lab: Lab) -> Finding:
         return failed(f"at ε = {2 * EPSILON:g} the run ended with {describe(more.error)}")
     for ours, theirs in zip(charges, more.charges, strict=False):
         pair = (ours.event, theirs.event)
-        noise = [event.noise_multiplier for event in pair if isinstance(event, SampledGaussian)]
+        noise = [event.noise_multiplier for event in pair if isinstance(event, Gaussian)]
         if len(noise) == 2 and noise[1] > noise[0]:
             return failed(f"'{ours.label}' has less noise at ε = {EPSILON:g} than at {2 * EPSILON:g}")
     return passed(f"{found}; not less noise than at {2 * EPSILON:g}")

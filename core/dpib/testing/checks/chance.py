@@ -9,15 +9,20 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from dpib.privacy.events import SampledGaussian
+from dpib.data.parts import part_numbers
+from dpib.privacy.events import Gaussian, PartitionedGaussian, SampledGaussian
 from dpib.privacy.ledger import Charge
 from dpib.privacy.noise import NoiseSource
 from dpib.testing.checks.base import Check, Finding, failed, finished, not_applicable, passed, undecided
 from dpib.testing.lab import SECRET, Lab, Trial
+from dpib.testing.tiny import TASK
 from dpib.testing.watch import Read
 
 CHANCE = 1e-9
 """Probability at which a correct method would fail a statistical test by chance."""
+
+_SORTER = "dpib.data.parts"
+"""Looks at every record, and learns of each its part and nothing else."""
 
 _poisson_sample = NoiseSource.poisson_sample
 
@@ -84,7 +89,7 @@ def _batches(trial: Trial, charge: Charge) -> list[Tensor]:
     n = len(trial.data)
     for mark in trial.noise.marks:
         if isinstance(mark, Read):
-            if mark.what == "images":
+            if mark.what == "images" and mark.reader != _SORTER:
                 reads.append(torch.arange(n) if mark.indices is None else mark.indices)
         else:
             if mark[0] == charge.id:
@@ -95,11 +100,16 @@ def _batches(trial: Trial, charge: Charge) -> list[Tensor]:
 
 def _sampling(lab: Lab) -> Finding:
     sampled = lab.sampled(lab.first.charges)
-    full = [c for c in lab.mechanisms if isinstance(c.event, SampledGaussian) and c.event.sample_rate >= 1]
+    parted = [c for c in lab.mechanisms if isinstance(c.event, PartitionedGaussian)]
+    full = [c for c in lab.mechanisms if isinstance(c.event, Gaussian) and c not in (*sampled, *parted)]
     for charge in lab.mechanisms:
-        claims = isinstance(charge.event, SampledGaussian) and charge.event.sample_rate < 1
-        if charge.sampling != ("poisson" if claims else "full"):
-            return failed(f"'{charge.label}' claims a rate below 1 but its records are not Poisson samples")
+        priced = "parts" if charge in parted else "poisson" if charge in sampled else "full"
+        if charge.sampling != priced:
+            return failed(f"'{charge.label}' is priced as '{priced}', but its records enter as '{charge.sampling}'")
+    if parted:
+        of_parts = _parts(lab, parted)
+        if of_parts.outcome == "failed" or not sampled:
+            return of_parts
     if not sampled and not full:
         return not_applicable("the ledger has no Gaussian release of records")
     if not sampled:
@@ -124,6 +134,20 @@ def _sampling(lab: Lab) -> Finding:
                     )
             steps += len(batches)
     return passed(f"{steps} steps read exactly the records of their Poisson samples")
+
+
+def _parts(lab: Lab, charges: list[Charge]) -> Finding:
+    """Judge releases on disjoint parts by the records that each of them read."""
+    steps = 0
+    for trial in (lab.first, *(trial for _, trial in lab.replays if trial.error is None)):
+        for charge in charges:
+            assert isinstance(charge.event, PartitionedGaussian)
+            owner = part_numbers(trial.data, TASK.dataset, charge.event.parts)
+            for step, batch in enumerate(_batches(trial, charge)):
+                if bool((owner[batch] != step % charge.event.parts).any()):
+                    return failed(f"release {step} of '{charge.label}' reads records of another part")
+                steps += 1
+    return passed(f"{steps} releases read records of their own part alone")
 
 
 def _own_sampler(lab: Lab, charge: Charge) -> Finding | None:
@@ -197,7 +221,8 @@ CHECKS = (
     Check(
         "sampling",
         "F1 F16 F18",
-        "Where amplification is claimed, exactly the records of a Poisson sample are read in each step.",
+        "Where amplification is claimed, exactly the records of a Poisson sample are read in each step; where disjoint "
+        "parts are, those of one part.",
         "Shuffled or fixed batches are not amplified like Poisson samples: ε can be several times what is claimed.",
         "Let private.train or noisy_sum(sample_rate=...) draw the sample. For shuffled batches declare rate 1.",
         _sampling,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
-from dpib.privacy.events import PureDp, SampledGaussian
+from dpib.privacy.events import Gaussian, PartitionedGaussian, PureDp
 from dpib.privacy.ledger import Charge
 from dpib.testing.checks.base import Check, Finding, describe, failed, not_applicable, passed, undecided
 from dpib.testing.lab import Lab, Recorder, Trial, course, digest_of
@@ -45,6 +47,9 @@ def _sensitivity(lab: Lab) -> Finding:
         except AssertionError as error:
             return failed(f"{name}: {describe(error)}")
         pairs += 1
+        mixed = _parts_that_mix(lab.first.charges, without.noise.releases, gaps)
+        if mixed:
+            return failed(f"{name}: {mixed}")
         for release, gap in zip(without.noise.releases, gaps, strict=True):
             bound = bounds.get(release.charge)
             if bound is None:
@@ -56,6 +61,17 @@ def _sensitivity(lab: Lab) -> Finding:
     if worst > 1 + _ROUNDING:
         return failed(f"one record moves a release by {worst:.4g} times the declared bound ({place})")
     return passed(f"{pairs} pairs of neighbours: at most {worst:.4g} of the declared bound")
+
+
+def _parts_that_mix(charges: Sequence[Charge], releases: Sequence[Release], gaps: Sequence[float]) -> str | None:
+    """Return what is wrong if one record moved releases of more than one part, though the parts are charged as one."""
+    for charge in charges:
+        if isinstance(charge.event, PartitionedGaussian):
+            pairs = zip(releases, gaps, strict=True)
+            moved = {one.step % charge.event.parts for one, gap in pairs if one.charge == charge.id and gap > 0}
+            if len(moved) > 1:
+                return f"one record moves releases of {len(moved)} parts of '{charge.label}'; it may move one part's"
+    return None
 
 
 def _trace(trial: Trial) -> tuple[object, ...]:
@@ -173,7 +189,7 @@ def _scale(lab: Lab) -> Finding:
         for charge in trial.charges:
             if charge.assurance != "mechanism":
                 continue
-            steps = charge.event.steps if isinstance(charge.event, SampledGaussian) else 1
+            steps = charge.event.steps if isinstance(charge.event, Gaussian) else 1
             seen = [release for release in trial.noise.releases if release.charge == charge.id]
             done = trial.executed.get(charge.id)
             if done is None and not seen:
@@ -196,7 +212,7 @@ def _scale(lab: Lab) -> Finding:
 def _is_charged(charge: Charge, release: Release) -> bool:
     if charge.sensitivity is None:
         return False
-    if isinstance(charge.event, SampledGaussian):
+    if isinstance(charge.event, Gaussian):
         due = charge.event.noise_multiplier * charge.sensitivity
         return release.kind == "gaussian" and release.scale >= due * (1 - 1e-9)
     if not isinstance(charge.event, PureDp):
@@ -217,9 +233,10 @@ CHECKS = (
     Check(
         "sensitivity",
         "F3 F4 F5 F19",
-        "One record more moves every release, as a whole, by no more than was charged for.",
+        "One record more moves every release, as a whole, by no more than was charged; of disjoint parts, only one.",
         "Noise is scaled to that bound; beyond it there is less privacy than the ledger says.",
-        "Map every record to its own row, without looking at the others; divide by public constants after the noise.",
+        "Map every record to its own row, without looking at the others; divide by public constants after the noise. "
+        "Keep nothing between calls for disjoint parts: what one part learnt is for that part alone.",
         _sensitivity,
         sees_own_noise=False,
     ),
