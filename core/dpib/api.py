@@ -24,6 +24,7 @@ from dpib.errors import (
     UnknownName,
     UnsupportedMechanism,
 )
+from dpib.grids.base import Outcome, Runner, RunnerCard, RunnerPlugin, RunnerSettings, Task
 from dpib.hooks import hookimpl
 from dpib.metrics.base import EvalInputs, Metric, MetricCard, MetricPlugin
 from dpib.privacy.events import SampledGaussian
@@ -76,6 +77,7 @@ __all__ = [
     "MetricError",
     "MetricPlugin",
     "OuterProducts",
+    "Outcome",
     "PluginError",
     "PrivacyError",
     "PrivateDataset",
@@ -85,12 +87,17 @@ __all__ = [
     "RunContext",
     "RunError",
     "RunEvent",
+    "RunnerSettings",
+    "RunnerPlugin",
+    "RunnerCard",
+    "Runner",
     "SampledGaussian",
     "Score",
     "SplitRule",
     "Splits",
     "StorageError",
     "Synthesizer",
+    "Task",
     "TaskInfo",
     "Track",
     "UnaccountedAccess",

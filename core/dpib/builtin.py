@@ -1,4 +1,4 @@
-"""The built-in datasets, metrics and tracks, registered through the hooks everybody uses. Imports no torch."""
+"""The built-in datasets, metrics, runners and tracks, registered through the hooks everybody uses. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dpib.hooks import hookimpl
 
 if TYPE_CHECKING:
+    from dpib.grids.base import RunnerPlugin
     from dpib.metrics.base import MetricPlugin
     from dpib.spec import DatasetSpec, Track
 
@@ -36,3 +37,10 @@ class BuiltIn:
         from dpib.tracks import TRACKS
 
         return TRACKS
+
+    @hookimpl
+    def dpib_runners(self) -> Sequence[RunnerPlugin]:
+        """Return the runners of ``dpib.grids.catalog``."""
+        from dpib.grids.catalog import RUNNERS
+
+        return RUNNERS
