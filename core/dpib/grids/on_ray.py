@@ -29,7 +29,7 @@ _FORWARDED = ("DPIB_DATA", "DPIB_PLUGINS", "HF_HOME", "HF_HUB_OFFLINE", "TORCH_H
 _process: TaskProcess | None = None
 
 
-@ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
+@ray.remote(num_cpus=0, max_restarts=-1)  # type: ignore[untyped-decorator]
 class _Mailbox:
     """Where tasks leave events for the driver."""
 
@@ -87,6 +87,7 @@ class RayRunner(Runner):
         }
         if self.settings.address is None:
             options |= {"num_cpus": self.settings.jobs} if self.settings.jobs else {}
+            options["_node_ip_address"] = "127.0.0.1"  # nobody else's business: Ray runs what it is sent
         else:
             options = {key: value for key, value in options.items() if key != "include_dashboard"}
         try:
@@ -106,7 +107,7 @@ class RayRunner(Runner):
                     task = waiting.pop()
                     under_way[self._submit(task, mailbox)] = task
                 ready, _ = ray.wait(list(under_way), num_returns=1, timeout=POLL_SECONDS)
-                for digest, event in ray.get(mailbox.take.remote()):
+                for digest, event in _taken(mailbox):
                     on_event(digest, RunEvent(**event))
                 for reference in ready:
                     yield _outcome(reference, under_way.pop(reference))
@@ -132,6 +133,15 @@ class RayRunner(Runner):
             if not any(all(node.get(kind, 0) >= amount for kind, amount in wanted.items()) for node in nodes):
                 memory = f"{(task.memory_bytes or 0) / 2**30:.1f} GiB"
                 raise RunError(f"No machine of the cluster has 1 CPU, {task.gpus} GPU and {memory} for {task.name}.")
+
+
+def _taken(mailbox: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Return the events so far; none while the mailbox is moving because its machine was lost."""
+    try:
+        events: list[tuple[str, dict[str, Any]]] = ray.get(mailbox.take.remote(), timeout=10)
+    except RayError:
+        return []
+    return events
 
 
 def _outcome(reference: Any, task: Task) -> Outcome:
