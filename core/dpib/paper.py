@@ -77,7 +77,7 @@ def beside(spec: RunSpec, table: str = "") -> dict[str, float]:
 
 
 def put_beside(frame: pd.DataFrame, table: str = "") -> pd.DataFrame:
-    """Return records, as ``dpib.results`` does, with columns ``paper:<metric>`` and ``copy`` (a lossy dataset)."""
+    """Return records, as ``dpib.results`` does, with columns ``paper:<metric>`` and ``copy_of_data`` (a lossy copy)."""
     rows = []
     for row in frame.to_dict(orient="records"):
         spec = RunSpec(
@@ -86,6 +86,7 @@ def put_beside(frame: pd.DataFrame, table: str = "") -> pd.DataFrame:
             epsilon=row["epsilon"],
             track=row["track"],
             public=row["public"],
+            pretrain=row["pretrain"],
             preludes=tuple(filter(None, str(row.get("preludes", "")).split("+"))),
             variant=row["variant"] or None,
         )
@@ -94,4 +95,4 @@ def put_beside(frame: pd.DataFrame, table: str = "") -> pd.DataFrame:
     import pandas as pd
 
     shown = pd.DataFrame(rows, index=frame.index)
-    return frame.join(shown).assign(copy=frame["dataset"].isin(list(_COPIES)))
+    return frame.join(shown).assign(copy_of_data=frame["dataset"].isin(list(_COPIES)))

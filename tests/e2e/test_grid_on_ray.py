@@ -44,8 +44,7 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, int]]:
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--port", str(PORT)]
     command += ["--node-ip-address", "127.0.0.1", "--num-cpus", "2", "--include-dashboard", "false", "--disable-usage-stats"]
     with (tmp_path / "cluster.log").open("w") as out:
-        patient = {**os.environ, "RAY_health_check_failure_threshold": "60"}  # a busy machine is not a dead one
-        head = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True, env=patient)
+        head = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
     log = tmp_path / "cluster.log"
     _wait(lambda: head.poll() is not None or "Ray runtime started" in log.read_text(), "the cluster", 120)
     assert head.poll() is None, log.read_text()
@@ -55,23 +54,20 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, int]]:
 
 
 def _busy_workers(head: int) -> list[int]:
-    """Return worker processes below the head that are doing a run."""
-    parents, titles = {}, {}
+    """Return the cluster's worker processes that have started the child process which does runs."""
+    parents, commands = {}, {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            titles[int(entry.name)] = (entry / "cmdline").read_text()
+            commands[int(entry.name)] = (entry / "cmdline").read_text()
         except OSError:
             continue
 
-    def ours(process: int) -> bool:
-        return process == head or (process in parents and ours(parents[process]))
+    def below_head(process: int) -> bool:
+        return process == head or (process in parents and below_head(parents[process]))
 
-    return [
-        process
-        for process, title in titles.items()
-        if title.startswith("ray::") and not title.startswith(("ray::IDLE", "ray::_Mailbox")) and ours(process)
-    ]
+    children = [process for process, command in commands.items() if "dpib.grids.child" in command]
+    return [parents[child] for child in children if below_head(child)]
 
 
 def _drive(grid: Path, runs: Path, address: str, log: Path) -> subprocess.Popen[bytes]:
