@@ -33,7 +33,7 @@ def against_paper(frame: pd.DataFrame) -> pd.DataFrame:
         ``standings`` plus ``paper`` (NaN where the paper has none) and ``copy_of_data``.
     """
     column = f"paper:{HEADLINE}"
-    papers = frame.assign(paper=frame[column] if column in frame else np.nan)
+    papers = frame.assign(paper=frame.get(column, np.nan))
     papers = papers.groupby(list(KEYS), as_index=False)[["paper", "copy_of_data"]].first()
     return standings(frame).merge(papers, on=list(KEYS), how="left")
 

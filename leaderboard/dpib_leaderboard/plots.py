@@ -66,7 +66,8 @@ def plot(title: str, x_label: str, y_label: str, series: Sequence[Series]) -> st
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
         f'<text x="{_LEFT}" y="16" font-size="13" font-weight="bold">{escape(title)}</text>',
         f'<text x="{(_LEFT + right) / 2}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x_label)}</text>',
-        f'<text transform="translate(12,{(_TOP + bottom) / 2}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>',
+        f'<text transform="translate(12,{(_TOP + bottom) / 2}) rotate(-90)" text-anchor="middle">'
+        f"{escape(y_label)}</text>",
     ]
     for y in _ticks(low, high):
         out.append(f'<path d="M{_LEFT} {down(y):.1f}H{right}" stroke="#ddd"/>')
@@ -83,8 +84,13 @@ def plot(title: str, x_label: str, y_label: str, series: Sequence[Series]) -> st
             out.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="1.5"{dash}/>')
         for (x, y), (_, value, error) in zip(spots, one.points, strict=True):
             if error:
-                out.append(f'<path d="M{x:.1f} {down(value - error):.1f}V{down(value + error):.1f}" stroke="{colour}"/>')
-            out.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{"white" if one.dashed else colour}" stroke="{colour}"/>')
+                out.append(
+                    f'<path d="M{x:.1f} {down(value - error):.1f}V{down(value + error):.1f}" stroke="{colour}"/>'
+                )
+            out.append(
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" stroke="{colour}" '
+                f'fill="{"white" if one.dashed else colour}"/>'
+            )
         height = _TOP + 10 + number * 15
         out.append(f'<path d="M{right + 10} {height - 4}h18" stroke="{colour}" stroke-width="2"{dash}/>')
         out.append(f'<text x="{right + 32}" y="{height}">{escape(one.name)}</text>')

@@ -176,4 +176,6 @@ def write_report(grid: Grid, folders: Iterable[Path], out: Path) -> list[Judged]
 
 def _write_page(out: Path, grid: Grid, body: str) -> None:
     head = f'<meta charset="utf-8"><title>{escape(grid.title)}</title><style>{_STYLE}</style>'
-    write_text_atomically(out / "index.html", f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n')
+    write_text_atomically(
+        out / "index.html", f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
+    )

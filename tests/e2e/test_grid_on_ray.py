@@ -42,7 +42,15 @@ def _wait(until: Callable[[], object], what: str, seconds: float = 600) -> None:
 def cluster(tmp_path: Path) -> Iterator[tuple[str, int]]:
     """Start a cluster of its own with two workers' worth of CPUs, and end it by its process group."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--port", str(PORT)]
-    command += ["--node-ip-address", "127.0.0.1", "--num-cpus", "2", "--include-dashboard", "false", "--disable-usage-stats"]
+    command += [
+        "--node-ip-address",
+        "127.0.0.1",
+        "--num-cpus",
+        "2",
+        "--include-dashboard",
+        "false",
+        "--disable-usage-stats",
+    ]
     with (tmp_path / "cluster.log").open("w") as out:
         head = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
     log = tmp_path / "cluster.log"

@@ -33,9 +33,9 @@ def print_plan(plan: Plan, jobs: int) -> None:
     for one in plan.units:
         spec = one.unit.spec
         extras = (spec.variant, spec.pretrain if spec.public != "none" else "", *spec.preludes)
-        settings = (*filter(None, extras), *(f"{key}={value}" for key, value in spec.overrides.items()))
-        key = (spec.track, spec.dataset, f"{spec.epsilon:g}", spec.method, spec.public, " ".join(settings))
-        groups.setdefault((*key, one.standing, one.reason), []).append(one)
+        settings = (*filter(None, extras), *(f"{name}={value}" for name, value in spec.overrides.items()))
+        point = (spec.track, spec.dataset, f"{spec.epsilon:g}", spec.method, spec.public, " ".join(settings))
+        groups.setdefault((*point, one.standing, one.reason), []).append(one)
     rows = []
     for (track, dataset, epsilon, method, public, settings, standing, reason), members in groups.items():
         estimate = members[0].estimate
@@ -43,8 +43,17 @@ def print_plan(plan: Plan, jobs: int) -> None:
         memory = f"{estimate.memory_bytes / 2**30:.1f} GiB" if seconds and estimate.memory_bytes else ""
         where = "" if public == "none" else f"+{public} "
         rows.append(
-            (track, dataset, epsilon, f"{method} {where}{settings}".strip(), len(members), standing, seconds, memory)
-            + (reason,)
+            (
+                track,
+                dataset,
+                epsilon,
+                f"{method} {where}{settings}".strip(),
+                len(members),
+                standing,
+                seconds,
+                memory,
+                reason,
+            )
         )
     print_table(("track", "dataset", "ε", "method", "runs", "state", "time each", "memory", ""), rows)
     counts = Counter(one.standing for one in plan.units)
@@ -54,7 +63,8 @@ def print_plan(plan: Plan, jobs: int) -> None:
     if counts["missing"]:
         memory = f", at most {plan.memory_bytes / 2**30:.1f} GiB each" if plan.memory_bytes else ""
         typer.echo(
-            f"Missing: {duration(plan.seconds)} of computing, {duration(plan.seconds / jobs)} on {jobs} at a time{memory}"
+            f"Missing: {duration(plan.seconds)} of computing, {duration(plan.seconds / jobs)} with {jobs} at a time"
+            + memory
             + (f"; {plan.unknown} runs of unknown length come on top." if plan.unknown else ".")
         )
 

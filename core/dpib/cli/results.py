@@ -40,7 +40,7 @@ def print_standings(frame: pd.DataFrame) -> None:
 
 def _print_against_paper(frame: pd.DataFrame) -> None:
     """Print our means beside the paper's numbers, and how the ranks of methods agree."""
-    from dpib.comparison import kendall, against_paper
+    from dpib.comparison import against_paper, kendall
     from dpib.paper import REMARK
 
     table = against_paper(frame)

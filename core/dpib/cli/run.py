@@ -97,5 +97,3 @@ def run(
         print_json(record.model_dump(mode="json"))
     else:
         print_record(record, workspace.folder)
-
-

@@ -100,13 +100,13 @@ def main() -> None:
         with task.log.open("a", encoding="utf-8") as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
-        print(f"== {task.name}, process {os.getpid()}", file=sys.stderr, flush=True)
+        print(f"== {task.name}, process {os.getpid()}", file=sys.stderr, flush=True)  # noqa: T201
         try:
             answer = _do(task, send)
         except Exception as error:  # noqa: BLE001  whatever a method raises is the outcome of its run
             text = traceback.format_exc()
             message = str(error) if isinstance(error, DpibError) else f"{type(error).__name__}: {error}"
-            print(text, file=sys.stderr, flush=True)
+            print(text, file=sys.stderr, flush=True)  # noqa: T201
             answer = {"state": "failed", "message": message, "traceback": text}
         send({"answer": {**answer, "peak_bytes": _peak_bytes()}})
 

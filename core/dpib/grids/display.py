@@ -46,7 +46,7 @@ class Lines:
         self._lock = threading.Lock()
 
     def _say(self, text: str) -> None:
-        print(f"[{time.monotonic() - self._began:7.1f} s] {text}", file=sys.stderr, flush=True)
+        print(f"[{time.monotonic() - self._began:7.1f} s] {text}", file=sys.stderr, flush=True)  # noqa: T201
 
     def event(self, digest: str, event: RunEvent) -> None:
         """Say that a run starts, and what it notes."""

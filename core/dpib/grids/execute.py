@@ -88,7 +88,8 @@ def failures(runs: Path) -> dict[str, Outcome]:
 
 def _in_order(missing: list[Planned]) -> list[Planned]:
     seen: set[str] = set()
-    leaders, others = [], []
+    leaders: list[Planned] = []
+    others: list[Planned] = []
     for one in missing:
         leads = one.pretraining is not None and one.pretraining not in seen
         seen |= {one.pretraining} if one.pretraining else set()

@@ -39,7 +39,9 @@ from dpib.spec import Frozen, RunSpec, describe_validation_error
 
 Value = TypeVar("Value")
 Axis = Annotated[
-    tuple[Value, ...], Field(min_length=1), BeforeValidator(lambda given: tuple(given) if isinstance(given, list) else (given,))
+    tuple[Value, ...],
+    Field(min_length=1),
+    BeforeValidator(lambda given: tuple(given) if isinstance(given, list) else (given,)),
 ]
 Overrides = Mapping[str, bool | int | float | str]
 

@@ -29,7 +29,7 @@ _FORWARDED = ("DPIB_DATA", "DPIB_PLUGINS", "HF_HOME", "HF_HUB_OFFLINE", "TORCH_H
 _process: TaskProcess | None = None
 
 
-@ray.remote(num_cpus=0, max_restarts=-1)  # type: ignore[untyped-decorator]
+@ray.remote(num_cpus=0, max_restarts=-1)
 class _Mailbox:
     """Where tasks leave events for the driver."""
 
