@@ -33,8 +33,8 @@ def print_plan(plan: Plan, jobs: int) -> None:
     for one in plan.units:
         spec = one.unit.spec
         extras = (spec.variant, spec.pretrain if spec.public != "none" else "", *spec.preludes)
-        settings = (*filter(None, extras), *(f"{name}={value}" for name, value in spec.overrides.items()))
-        point = (spec.track, spec.dataset, f"{spec.epsilon:g}", spec.method, spec.public, " ".join(settings))
+        words = (*filter(None, extras), *(f"{name}={value}" for name, value in spec.overrides.items()))
+        point = (spec.track, spec.dataset, f"{spec.epsilon:g}", spec.method, spec.public, " ".join(words))
         groups.setdefault((*point, one.standing, one.reason), []).append(one)
     rows = []
     for (track, dataset, epsilon, method, public, settings, standing, reason), members in groups.items():

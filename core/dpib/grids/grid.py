@@ -41,7 +41,7 @@ Value = TypeVar("Value")
 Axis = Annotated[
     tuple[Value, ...],
     Field(min_length=1),
-    BeforeValidator(lambda given: tuple(given) if isinstance(given, list) else (given,)),
+    BeforeValidator(lambda given: tuple(given) if isinstance(given, list | tuple) else (given,)),
 ]
 Overrides = Mapping[str, bool | int | float | str]
 
