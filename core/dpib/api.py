@@ -25,6 +25,7 @@ from dpib.errors import (
     UnknownName,
     UnsupportedMechanism,
 )
+from dpib.grids.base import Outcome, Runner, RunnerCard, RunnerPlugin, RunnerSettings, Task
 from dpib.hooks import hookimpl
 from dpib.metrics.base import EvalInputs, Metric, MetricCard, MetricPlugin
 from dpib.privacy.events import SampledGaussian
@@ -65,6 +66,7 @@ __all__ = [
     "MetricCard",
     "MetricError",
     "MetricPlugin",
+    "Outcome",
     "OuterProducts",
     "PartModel",
     "PluginError",
@@ -76,12 +78,17 @@ __all__ = [
     "RunContext",
     "RunError",
     "RunEvent",
+    "Runner",
+    "RunnerCard",
+    "RunnerPlugin",
+    "RunnerSettings",
     "SampledGaussian",
     "Score",
     "SplitRule",
     "Splits",
     "StorageError",
     "Synthesizer",
+    "Task",
     "TaskInfo",
     "Track",
     "UnaccountedAccess",

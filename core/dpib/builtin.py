@@ -1,4 +1,4 @@
-"""The built-in datasets, metrics and tracks, registered through the hooks everybody uses. Imports no torch."""
+"""The built-in datasets, metrics, runners and tracks, registered through the hooks everybody uses. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dpib.hooks import hookimpl
 
 if TYPE_CHECKING:
     from dpib.dataset_spec import DatasetSpec
+    from dpib.grids.base import RunnerPlugin
     from dpib.metrics.base import MetricPlugin
     from dpib.spec import Track
 
@@ -37,3 +38,10 @@ class BuiltIn:
         from dpib.tracks import TRACKS
 
         return TRACKS
+
+    @hookimpl
+    def dpib_runners(self) -> Sequence[RunnerPlugin]:
+        """Return the runners of ``dpib.grids.catalog``."""
+        from dpib.grids.catalog import RUNNERS
+
+        return RUNNERS

@@ -12,6 +12,7 @@ from dpib import plugins
 from dpib.contribution import Contribution, InstalledMethod
 from dpib.dataset_spec import DatasetSpec
 from dpib.errors import UnknownName
+from dpib.grids.base import RunnerPlugin
 from dpib.metrics.base import MetricPlugin
 from dpib.spec import Track
 
@@ -80,6 +81,15 @@ def metrics() -> tuple[MetricPlugin, ...]:
     """Return all metrics by name."""
     plugins.load_all()
     return tuple(sorted(_loaded(lambda source: source.metrics), key=lambda one: one.card.name))
+
+
+def runner(name: str) -> RunnerPlugin:
+    """Return a runner's card and where its class is.
+
+    Raises:
+        UnknownName: if nobody brings it; suggests the nearest.
+    """
+    return _find("runner", name, lambda: {one.card.name: one for one in _loaded(lambda source: source.runners)})
 
 
 def method(name: str) -> InstalledMethod:

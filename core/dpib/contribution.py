@@ -11,6 +11,7 @@ import pluggy
 
 from dpib.dataset_spec import DatasetSpec
 from dpib.errors import PluginError
+from dpib.grids.base import RunnerPlugin
 from dpib.hooks import PROJECT, HookSpecs
 from dpib.loading import resolve, source_digest
 from dpib.metrics.base import MetricPlugin
@@ -19,7 +20,7 @@ from dpib.synthesizer import Method, Synthesizer
 
 Item = TypeVar("Item")
 UNPACKAGED = "unpackaged"
-Kind = Literal["method", "dataset", "metric", "track"]
+Kind = Literal["method", "dataset", "metric", "track", "runner"]
 
 
 def new_manager() -> pluggy.PluginManager:
@@ -76,6 +77,7 @@ class Contribution:
     datasets: tuple[DatasetSpec, ...] = ()
     metrics: tuple[MetricPlugin, ...] = ()
     tracks: tuple[Track, ...] = ()
+    runners: tuple[RunnerPlugin, ...] = ()
 
     @property
     def owner(self) -> str:
@@ -88,6 +90,7 @@ class Contribution:
         yield from (("dataset", dataset.name) for dataset in self.datasets)
         yield from (("metric", metric.card.name) for metric in self.metrics)
         yield from (("track", track.name) for track in self.tracks)
+        yield from (("runner", runner.card.name) for runner in self.runners)
 
 
 def collect(plugin: object, name: str, distribution: str, version: str) -> Contribution:
@@ -118,6 +121,7 @@ def collect(plugin: object, name: str, distribution: str, version: str) -> Contr
         datasets=ask("dpib_datasets", DatasetSpec),
         metrics=ask("dpib_metrics", MetricPlugin),
         tracks=ask("dpib_tracks", Track),
+        runners=ask("dpib_runners", RunnerPlugin),
     )
     for (kind, repeated), times in Counter(contribution.names()).items():
         if times > 1:

@@ -13,6 +13,7 @@ from typing import IO
 from dpib.errors import StorageError
 
 _PARTIAL = ".partial"
+_LOCK = ".lock"
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object], mode: int = 0o644) -> None:
@@ -41,6 +42,36 @@ def write_text_atomically(path: Path, text: str, mode: int = 0o644) -> None:
     write_atomically(path, lambda file: file.write(text.encode()), mode)
 
 
+def is_held(folder: Path) -> bool:
+    """Return whether a process holds a folder with ``exclusive`` at this moment."""
+    try:
+        with (folder / _LOCK).open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+@contextmanager
+def taking_turns(folder: Path, wait: Callable[[], object]) -> Iterator[None]:
+    """Hold a folder for this process; wait while another one holds it. The lock goes with the process.
+
+    Args:
+        folder: made if it is not there.
+        wait: called once if there is somebody to wait for.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            wait()
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
     """Hold a folder for this process and clear what a killed one left half-written.
@@ -51,7 +82,7 @@ def exclusive(folder: Path) -> Iterator[None]:
         StorageError: if another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+    with (folder / _LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

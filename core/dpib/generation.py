@@ -10,6 +10,7 @@ from torch import nn
 from dpib.context import RunContext
 from dpib.data.images import LabelledImages, PublicDataset
 from dpib.errors import RunError
+from dpib.files import taking_turns
 from dpib.job import Job
 from dpib.privacy.private import PrivateDataset
 from dpib.seeds import Seeds
@@ -72,10 +73,18 @@ def make_images(
 
 
 def _pretrain(job: Job, synthesizer: Synthesizer, public: PublicDataset, cache: Path, context: RunContext) -> None:
-    """Pretrain in a folder shared by all runs that would do the same: it depends on nothing private."""
+    """Pretrain in a folder shared by all runs that would do the same: it depends on nothing private.
+
+    Of several processes one does it; the others wait and then find it done.
+    """
     plan = job.plan(context.device)
     key = sha256_text(
         repr((job.spec.method, plan.config, plan.method_digest, plan.core_digest, public.data.fingerprint))
     )
     folder = cache / "pretrain" / job.spec.method / key[:16]
-    synthesizer.pretrain(public, RunContext(folder, context.device, Seeds(0), context.reporter))
+    reporter = context.reporter
+    with (
+        reporter.task("pretrain"),
+        taking_turns(folder, lambda: reporter.note("Waiting for another run that makes the same pretraining.")),
+    ):
+        synthesizer.pretrain(public, RunContext(folder, context.device, Seeds(0), reporter))

@@ -9,6 +9,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from dpib.dataset_spec import DatasetSpec
+    from dpib.grids.base import RunnerPlugin
     from dpib.metrics.base import MetricPlugin
     from dpib.progress import RunEvent
     from dpib.spec import Track
@@ -37,6 +38,10 @@ class HookSpecs:
     @hookspec
     def dpib_tracks(self) -> Sequence[Track]:  # type: ignore[empty-body]
         """Return tracks. Official tracks come with dpib; others must not reuse their names."""
+
+    @hookspec
+    def dpib_runners(self) -> Sequence[RunnerPlugin]:  # type: ignore[empty-body]
+        """Return runners, which do the runs of a grid somewhere: names and where their classes are."""
 
     @hookspec
     def dpib_event(self, event: RunEvent) -> None:

@@ -10,9 +10,10 @@ import pandas as pd
 
 from dpib.errors import RecordError
 from dpib.records import RunRecord, load_record
+from dpib.spec import canonical_json
 
 PROTOCOLS = ("noisy-senv", "synv", "testfix", "senv")
-KEYS = ("track", "dataset", "epsilon", "method", "variant", "public", "tuned")
+KEYS = ("track", "dataset", "epsilon", "method", "variant", "public", "pretrain", "preludes", "overrides", "tuned")
 """What makes two records repetitions of one another: all of these agree, the seeds differ."""
 
 
@@ -35,6 +36,9 @@ def row_of(record: RunRecord) -> dict[str, object]:
         "method": spec.method,
         "variant": spec.variant or "",
         "public": spec.public,
+        "pretrain": spec.pretrain,
+        "preludes": "+".join(spec.preludes),
+        "overrides": canonical_json(dict(spec.overrides)) if spec.overrides else "",
         "tuned": record.method.tuned,
         "seed": spec.seed,
         "status": record.status,
@@ -64,6 +68,9 @@ def results(
     dataset: str | None = None,
     method: str | None = None,
     epsilon: float | None = None,
+    public: str | None = None,
+    variant: str | None = None,
+    seed: int | None = None,
 ) -> pd.DataFrame:
     """Return the records below a folder as a DataFrame, one row each: ``dpib results`` from Python.
 
@@ -73,6 +80,9 @@ def results(
         dataset: keep this dataset.
         method: keep this method.
         epsilon: keep this ε.
+        public: keep this public data, as written in the spec; ``"none"`` for none.
+        variant: keep this variant; ``""`` for none.
+        seed: keep this seed.
 
     Returns:
         Columns: the spec, one per headline score (``"accuracy[noisy-senv]"`` in %), privacy, cost, id and path.
@@ -84,7 +94,8 @@ def results(
     keep = pd.Series(True, index=frame.index)
     if track is not None:
         keep &= (frame["track"] == track) | frame["track"].str.replace(r"-v\d+$", "", regex=True).eq(track)
-    for column, wanted in (("dataset", dataset), ("method", method), ("epsilon", epsilon)):
+    wishes = {"dataset": dataset, "method": method, "epsilon": epsilon}
+    for column, wanted in {**wishes, "public": public, "variant": variant, "seed": seed}.items():
         if wanted is not None:
             keep &= frame[column] == wanted
     return frame[keep].reset_index(drop=True)

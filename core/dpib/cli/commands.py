@@ -46,6 +46,7 @@ BUILT_IN = (
     Row("new", "dpib.cli.new:new", "Write a plugin package with a method that works."),
     Row("check", "dpib.cli.check:check", "Put a method through the conformance suite."),
     Row("run", "dpib.cli.run:run", "Run a method on a dataset at one ε; the same command resumes."),
+    Row("plan", "dpib.cli.plan:plan", "Say what of a grid file is done or missing, and what it will take."),
     Row("eval", "dpib.cli.eval:eval", "Score any set of labelled images."),
     Row("results", "dpib.cli.results:results", "Query records."),
     Row(

@@ -17,8 +17,8 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows under column titles; cells are shown as they are, without markup."""
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, err: bool = False) -> None:
+    """Print rows under column titles, on stderr if ``err``; cells are shown as they are, without markup."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -29,7 +29,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
         table.add_column(title, overflow="fold")
     for row in rows:
         table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
-    Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL).print(table)
+    terminal = (sys.stderr if err else sys.stdout).isatty()
+    Console(width=None if terminal else WIDTH_WITHOUT_TERMINAL, stderr=err).print(table)
 
 
 def note(message: str) -> None:

@@ -38,27 +38,68 @@ def print_standings(frame: pd.DataFrame) -> None:
         print_table(("rank", "method", "Acc % (Noisy SenV)", "seeds", "ε spent", "per run"), rows)
 
 
+def _print_against_paper(frame: pd.DataFrame) -> None:
+    """Print our means beside the paper's numbers, and how the ranks of methods agree."""
+    from dpib.comparison import against_paper, kendall
+    from dpib.paper import REMARK
+
+    table = against_paper(frame)
+    rows = (
+        (
+            row.dataset + (" *" if row.copy_of_data else ""),
+            f"{row.epsilon:g}",
+            row.method,
+            f"{row.mean:.1f} ± {row.high - row.mean:.1f}",
+            row.seeds,
+            "" if row.paper != row.paper else f"{row.paper:.1f}",
+            "" if row.paper != row.paper else f"{row.mean - row.paper:+.1f}",
+        )
+        for row in table.itertuples()
+    )
+    print_table(("dataset", "ε", "method", "ours", "seeds", "paper", "difference"), rows)
+    for cell in kendall(table):
+        typer.echo(f"{cell.dataset}, ε = {cell.epsilon:g}: Kendall's τ {cell.tau:+.2f} over {cell.methods} methods")
+    note(REMARK)
+
+
 def results(
     runs: Annotated[Path, typer.Option(help="Folder of run folders, or a results store.")] = Path("runs"),
     track: Annotated[str | None, typer.Option(help="Keep this track or family, e.g. lite.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Keep this dataset.")] = None,
     method: Annotated[str | None, typer.Option(help="Keep this method.")] = None,
     epsilon: Annotated[float | None, typer.Option(help="Keep this ε.")] = None,
+    public: Annotated[str | None, typer.Option(help="Keep this public data; none for none.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Keep this variant.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Keep this seed.")] = None,
+    against: Annotated[str | None, typer.Option(help="paper: put the paper's numbers beside ours.")] = None,
+    table: Annotated[str, typer.Option(help="The paper's table that goes first with --against, e.g. XIII.")] = "",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per record.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV, one line per record.")] = False,
     latex: Annotated[bool, typer.Option("--latex", help="Print a LaTeX table of the standings.")] = False,
 ) -> None:
-    """Query records: a ranked table, or every record as JSON or CSV.
+    """Query records: a ranked table, or every record as JSON or CSV; from Python, dpib.results() is a DataFrame.
 
     Ranks are intervals: methods whose difference seeds and test set explain share them. References and
     methods with fewer than three seeds are shown, not ranked.
 
         dpib results --track lite --dataset mnist
+
+        dpib results --runs submissions --against paper
     """
+    from dpib.errors import ConfigError
+    from dpib.paper import put_beside, tables
     from dpib.query import results as query
     from dpib.standings import standings
 
-    frame = query(runs, track=track, dataset=dataset, method=method, epsilon=epsilon)
+    if against not in (None, "paper"):
+        raise ConfigError(f"Expected --against paper, got '{against}'.")
+    if table and table not in tables():
+        raise ConfigError(f"No table '{table}' of the paper. Known: {', '.join(tables())}.")
+    frame = query(
+        runs, track=track, dataset=dataset, method=method, epsilon=epsilon, public=public, variant=variant, seed=seed
+    )
+    if against and len(frame):
+        frame = put_beside(frame, table)
     if json:
         rows = frame.astype(object).where(frame.notna(), None).to_dict(orient="records") if len(frame) else []
         print_json(rows)
@@ -68,6 +109,13 @@ def results(
         typer.echo(frame.to_csv(index=False), nl=False)
     elif latex:
         columns = ["dataset", "epsilon", "method", "mean", "low", "high", "seeds", "rank_best", "rank_worst"]
-        typer.echo(standings(frame)[columns].to_latex(index=False, float_format="%.1f", escape=True))
+        shown = standings(frame)
+        if against:
+            from dpib.comparison import against_paper
+
+            shown, columns = against_paper(frame), [*columns, "paper"]
+        typer.echo(shown[columns].to_latex(index=False, float_format="%.1f", escape=True))
+    elif against:
+        _print_against_paper(frame)
     else:
         print_standings(frame)

@@ -9,6 +9,7 @@ import typer
 
 from dpib.cli.output import note, print_json, print_table
 from dpib.errors import ConfigError
+from dpib.grids.base import RunnerSettings
 from dpib.workspace import DEFAULT_RUNS
 
 if TYPE_CHECKING:
@@ -48,23 +49,35 @@ def run(
     runs: Annotated[Path, typer.Option(help="Folder for run folders.")] = DEFAULT_RUNS,
     data_dir: Annotated[Path | None, typer.Option(help="Folder of data mirrors; else DPIB_DATA, else the Hub.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    runner: Annotated[str, typer.Option(help="Grid: who does the runs, local or ray.")] = "local",
+    jobs: Annotated[int | None, typer.Option(min=1, help="Grid: how many runs at a time.")] = None,
+    timeout: Annotated[float | None, typer.Option(min=0.01, help="Grid: minutes a run may take.")] = None,
+    address: Annotated[str | None, typer.Option(help="Grid: address of the Ray cluster; auto finds it.")] = None,
+    also: Annotated[
+        list[Path] | None, typer.Option(help="Grid: results store whose records count as done; repeatable.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Run a method on a dataset at one ε, or every run of a grid file; the same command resumes.
+    """Run a method on a dataset at one ε, or what is missing of a grid file; the same command resumes.
 
-    A finished run is not repeated: its record is printed again.
+    A finished run is not repeated: its record is printed again. In a grid a run that fails does not stop the others;
+    what is impossible here is skipped and told. dpib plan says beforehand.
 
         dpib run dp-merf --dataset digits --epsilon 10 --track demo
 
-        dpib run experiments/demo.toml
+        dpib run experiments/demo.toml --jobs 2 --timeout 30
     """
     from dpib import config, plugins
 
     if plugin is not None:
         plugins.load_file(plugin)
     if method.endswith(".toml"):
-        _run_grid(Path(method), runs, data_dir, device, json=json, quiet=quiet)
+        from dpib.cli.run_grid import run_grid
+
+        settings = RunnerSettings(jobs, address)
+        files = [plugin] if plugin else []
+        run_grid(Path(method), runs, data_dir, device, runner, settings, timeout, also or [], files, json, quiet)
         return
     if dataset is None or epsilon is None:
         raise ConfigError("A run needs --dataset and --epsilon. Example: dpib run dp-merf --dataset mnist --epsilon 1")
@@ -84,17 +97,3 @@ def run(
         print_json(record.model_dump(mode="json"))
     else:
         print_record(record, workspace.folder)
-
-
-def _run_grid(path: Path, runs: Path, data_dir: Path | None, device: str, *, json: bool, quiet: bool) -> None:
-    from dpib.cli.results import print_standings
-    from dpib.grid import read_grid, run_grid
-    from dpib.query import results
-
-    records = run_grid(read_grid(path), runs, data_dir, device, quiet=quiet)
-    if json:
-        print_json([record.model_dump(mode="json") for record in records])
-        return
-    frame = results(runs)
-    print_standings(frame[frame["id"].isin([record.id for record in records])])
-    note(f"Every run folder below {runs} has record.json, images.parquet and a sample grid, grid.png.")

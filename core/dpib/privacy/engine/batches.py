@@ -12,6 +12,8 @@ from dpib.errors import RunError
 
 CPU_AT_MOST, GPU_AT_MOST = 64, 4096
 """Images per pass; more would not be faster on a CPU, and are a whole logical batch on a GPU."""
+LIMIT = "DPIB_IMAGES_PER_PASS"
+"""Environment variable: most images in a pass, for a machine whose memory is smaller than it says."""
 _SHARE = {"cpu": 0.125, "cuda": 0.75}
 """Part of the free memory that a pass may plan with."""
 
@@ -25,7 +27,7 @@ class PhysicalBatches:
     """
 
     def __init__(self, size: int, notice: Callable[[str], None]) -> None:
-        self.size, self._notice = size, notice
+        self.size, self._notice = _limited(size), notice
 
     def state_dict(self) -> dict[str, int]:
         """Return what a resumed run needs to cut as before."""
@@ -33,7 +35,7 @@ class PhysicalBatches:
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Restore the size."""
-        self.size = state["size"]
+        self.size = _limited(state["size"])
 
     def total(self, sample: Tensor, start: list[Tensor], work: Callable[[Tensor], list[Tensor]]) -> list[Tensor]:
         """Return ``start`` plus the sum of ``work`` over the parts of a logical batch; every record counts once.
@@ -67,6 +69,12 @@ class PhysicalBatches:
             )
         self.size = (self.size + 1) // 2
         self._notice(f"Out of memory: continuing with at most {self.size} images per pass.")
+
+
+def _limited(size: int) -> int:
+    """Return the size, or what ``LIMIT`` allows if that is less; a setting of the machine, so public."""
+    limit = os.environ.get(LIMIT, "")
+    return min(size, max(1, int(limit))) if limit.isdigit() else size
 
 
 def _unless_out_of_memory(work: Callable[[Tensor], list[Tensor]], batch: Tensor) -> list[Tensor] | None:

@@ -1,0 +1,131 @@
+"""Ours against the paper's: numbers side by side, agreement of ranks, and what its findings become. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from dpib.grids.grid import Finding, Selection
+from dpib.query import KEYS
+from dpib.standings import CONFIDENCE, HEADLINE, MIN_SEEDS, standings
+
+Verdict = Literal["holds", "does not hold", "cannot be told"]
+RULE = (
+    "A finding holds if the better side's mean over the other's, averaged over the cells (dataset, ε) that have both, "
+    f"is above 0 by more than its 95 % interval, and does not if it is below 0 by as much. With fewer than {MIN_SEEDS} "
+    "seeds of any method on a side, or an interval that holds 0, it cannot be told at this budget."
+)
+MIN_METHODS = 3
+"""Fewer methods have no order to speak of."""
+
+
+def against_paper(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the standings with the paper's number for each.
+
+    Args:
+        frame: records with the paper's columns (``dpib.paper.put_beside``).
+
+    Returns:
+        ``standings`` plus ``paper`` (NaN where the paper has none) and ``copy_of_data``.
+    """
+    column = f"paper:{HEADLINE}"
+    papers = frame.assign(paper=frame.get(column, np.nan))
+    papers = papers.groupby(list(KEYS), as_index=False)[["paper", "copy_of_data"]].first()
+    return standings(frame).merge(papers, on=list(KEYS), how="left")
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Kendall's τ between the order of our means and the paper's, in one cell."""
+
+    dataset: str
+    epsilon: float
+    tau: float
+    methods: int
+
+
+def kendall(table: pd.DataFrame) -> Iterator[Agreement]:
+    """Yield the agreement of each cell that holds at least three methods, references apart, with numbers of both.
+
+    Args:
+        table: of ``against_paper``.
+    """
+    from scipy.stats import kendalltau
+
+    both = table[table["paper"].notna() & ~table["reference"] & ~table["tuned"]]
+    for (dataset, epsilon), cell in both.groupby(["dataset", "epsilon"]):
+        if len(cell) >= MIN_METHODS:
+            tau = float(kendalltau(cell["mean"], cell["paper"]).statistic)
+            yield Agreement(str(dataset), float(epsilon), tau, len(cell))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A finding and what the records say.
+
+    Attributes:
+        difference: better side less the other, in percentage points; None if nothing can be compared.
+        interval: half-width of its 95 % interval.
+        cells: how many (dataset, ε) have both sides.
+        why: why it cannot be told.
+    """
+
+    finding: Finding
+    verdict: Verdict
+    difference: float | None = None
+    interval: float | None = None
+    cells: int = 0
+    why: str = ""
+
+
+def _side(table: pd.DataFrame, selection: Selection, cell: list[str]) -> pd.DataFrame:
+    """Return mean, squared error and fewest seeds of the rows a side selects, by cell."""
+    rows = table
+    for column, wanted in selection.model_dump(exclude_none=True).items():
+        rows = rows[rows[column].isin([*wanted])]
+    rows = rows[~rows["tuned"]]
+    if not cell:
+        rows, cell = rows.assign(everything=0), ["everything"]
+    grouped = rows.assign(square=rows["stderr"] ** 2).groupby(cell)
+    sums = grouped.agg(mean=("mean", "mean"), square=("square", "sum"), n=("mean", "size"), seeds=("seeds", "min"))
+    return sums.assign(square=sums["square"] / sums["n"] ** 2)
+
+
+def judge(finding: Finding, table: pd.DataFrame) -> Judged:
+    """Return what records say about a finding, by ``RULE``.
+
+    Args:
+        finding: with both sides; one without cannot be told.
+        table: of ``dpib.standings``.
+    """
+    if finding.better is None or finding.than is None:
+        return Judged(finding, "cannot be told", why="no computed check")
+    named = {*finding.better.model_dump(exclude_none=True), *finding.than.model_dump(exclude_none=True)}
+    cell = [name for name in ("dataset", "epsilon") if name not in named or _same(finding, name)]
+    if table.empty:
+        return Judged(finding, "cannot be told", why="no records")
+    better, than = _side(table, finding.better, cell), _side(table, finding.than, cell)
+    both = better.join(than, how="inner", rsuffix="_than")
+    if both.empty:
+        return Judged(finding, "cannot be told", why="no cell has records of both sides")
+    difference = float((both["mean"] - both["mean_than"]).mean())
+    error = float(np.sqrt((both["square"] + both["square_than"]).sum()) / len(both))
+    interval = CONFIDENCE * error
+    if both[["seeds", "seeds_than"]].to_numpy().min() < MIN_SEEDS:
+        return Judged(
+            finding, "cannot be told", difference, interval, len(both), f"a side has fewer than {MIN_SEEDS} seeds"
+        )
+    if abs(difference) <= interval:
+        return Judged(finding, "cannot be told", difference, interval, len(both), "the interval holds 0")
+    return Judged(finding, "holds" if difference > 0 else "does not hold", difference, interval, len(both))
+
+
+def _same(finding: Finding, name: str) -> bool:
+    """Whether both sides name the same values, so that it does not tell them apart."""
+    assert finding.better is not None and finding.than is not None
+    values: tuple[object, object] = (getattr(finding.better, name), getattr(finding.than, name))
+    return values[0] == values[1]

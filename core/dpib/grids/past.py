@@ -1,0 +1,115 @@
+"""What records say about runs that are done, read fast: ten thousand of them in seconds. Imports no torch.
+
+Nothing is verified here; ``dpib.records.load_record`` does that for whoever reads a record's numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from dpib.spec import RunSpec
+
+PRETRAIN_STAGE = "pretrain"
+"""Stage whose seconds are the shared part of a run (``dpib.generation``)."""
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """The cost of one recorded run.
+
+    Attributes:
+        complete: every metric of the track has a value.
+        seconds: in all, without pretraining.
+        pretrain_seconds: spent on pretraining, or on waiting for another run that made it.
+    """
+
+    spec: RunSpec
+    complete: bool
+    seconds: float
+    pretrain_seconds: float
+    memory_bytes: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run is expected to take; None where no recorded run is like it.
+
+    Attributes:
+        runs: how many recorded runs it rests on.
+    """
+
+    seconds: float | None = None
+    memory_bytes: int | None = None
+    runs: int = 0
+
+
+def read_past_run(path: Path) -> PastRun | None:
+    """Return what a record tells about its run; None if it cannot be read."""
+    try:
+        document: Mapping[str, Any] = json.loads(path.read_bytes())
+        cost = document["cost"]
+        pretraining = float(cost["seconds"].get(PRETRAIN_STAGE, 0.0))
+        return PastRun(
+            spec=RunSpec.from_plain(document["task"]["spec"]),
+            complete=document["status"] == "complete",
+            seconds=max(float(cost["total_seconds"]) - pretraining, 0.0),
+            pretrain_seconds=pretraining,
+            memory_bytes=int(cost["peak_memory_bytes"]),
+            path=path,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError):
+        return None
+
+
+class Past:
+    """Recorded runs below some folders, looked up by spec and by likeness.
+
+    Args:
+        folders: of runs, or results stores; those that are not there hold nothing.
+    """
+
+    def __init__(self, folders: Iterable[Path]) -> None:
+        found = (read_past_run(path) for folder in folders for path in sorted(folder.glob("*/*/*/*/record.json")))
+        self.runs = {run.spec.canonical(): run for run in found if run is not None}
+        self._alike: dict[tuple[object, ...], list[PastRun]] = defaultdict(list)
+        for run in self.runs.values():
+            for kind in _kinds(run.spec):
+                self._alike[kind].append(run)
+
+    def of(self, spec: RunSpec) -> PastRun | None:
+        """Return the recorded run of this very spec."""
+        return self.runs.get(spec.canonical())
+
+    def estimate(self, spec: RunSpec) -> Estimate:
+        """Return the median time and the largest memory of the recorded runs that are most like a spec.
+
+        Alike are runs of the same method on the same dataset and track: those with the same variant, preludes, public
+        data and overrides if there are any, else all of them.
+        """
+        for kind in _kinds(spec):
+            runs = self._alike.get(kind, ())
+            if runs:
+                seconds = statistics.median(run.seconds for run in runs)
+                return Estimate(seconds, max(run.memory_bytes for run in runs), len(runs))
+        return Estimate()
+
+    def pretraining(self, spec: RunSpec) -> float | None:
+        """Return the longest pretraining of recorded runs alike: that of the run that made it; None if unknown."""
+        runs = self._alike.get(_kinds(spec)[0], ())
+        return max((run.pretrain_seconds for run in runs), default=None)
+
+
+def _kinds(spec: RunSpec) -> tuple[tuple[object, ...], ...]:
+    """Return what a run is known as, the most particular first."""
+    coarse = (spec.track, spec.dataset, spec.method)
+    fine = (*coarse, spec.public, spec.pretrain, spec.preludes, spec.variant, tuple(sorted(spec.overrides.items())))
+    return fine, coarse

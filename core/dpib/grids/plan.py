@@ -1,0 +1,209 @@
+"""What of a grid is done, running, missing or impossible here, and what the missing part will cost."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from dpib import catalogue
+from dpib.data.sources import locate
+from dpib.errors import DpibError, UnknownName
+from dpib.files import is_held
+from dpib.grids.grid import Grid, Unit
+from dpib.grids.past import Estimate, Past
+from dpib.job import Job, prepare
+from dpib.spec import DatasetSpec, RunSpec, canonical_json
+from dpib.workspace import Workspace
+
+Standing = Literal["done", "running", "missing", "impossible"]
+STORES = (Path("submissions"),)
+"""Results stores that estimates look into besides the runs folder."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of a grid and how it stands.
+
+    Attributes:
+        reason: why it is impossible here; for a partial record, why it is not done.
+        begun: its folder holds work that will be continued.
+        pretraining: what it shares with other runs of the same pretraining; None: it has none.
+    """
+
+    unit: Unit
+    standing: Standing
+    reason: str = ""
+    begun: bool = False
+    estimate: Estimate = field(default_factory=Estimate)
+    pretraining: str | None = None
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """One pretraining that the missing runs need.
+
+    Attributes:
+        runs: how many of them share it.
+        seconds: None if no recorded run made one like it.
+    """
+
+    name: str
+    runs: int
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A grid as it stands here."""
+
+    grid: Grid
+    units: tuple[Planned, ...]
+    pretrainings: tuple[Pretraining, ...]
+
+    def standing(self, *wanted: Standing) -> list[Planned]:
+        """Return the units that stand so."""
+        return [one for one in self.units if one.standing in wanted]
+
+    @property
+    def seconds(self) -> float:
+        """Estimated computing time of what is missing, each shared pretraining once, as far as it is known."""
+        runs = sum(one.estimate.seconds or 0.0 for one in self.standing("missing"))
+        return runs + sum(one.seconds or 0.0 for one in self.pretrainings)
+
+    @property
+    def unknown(self) -> int:
+        """How many missing units have no estimate."""
+        return sum(one.estimate.seconds is None for one in self.standing("missing"))
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Largest estimated memory of a missing unit; None if none is known."""
+        return max((one.estimate.memory_bytes or 0 for one in self.standing("missing")), default=0) or None
+
+    def reasons(self) -> Counter[str]:
+        """Return why units are impossible, with how many are."""
+        return Counter(one.reason for one in self.standing("impossible"))
+
+
+def make_plan(
+    grid: Grid,
+    runs: Path,
+    data_dir: Path | None = None,
+    device: str = "auto",
+    also: Iterable[Path] = (),
+    *,
+    cluster: bool = False,
+) -> Plan:
+    """Look at what there is; nothing is loaded, trained or fetched.
+
+    Args:
+        grid: what is asked for.
+        runs: folder of run folders.
+        data_dir: folder of data mirrors; else ``DPIB_DATA``, else the Hub.
+        device: as for ``dpib run``.
+        also: results stores whose complete records count as done.
+        cluster: runs go to other machines; whether those have a GPU cannot be seen from here.
+    """
+    also = tuple(also)
+    there = Past((runs, *also))
+    known = Past((*STORES, runs, *also))
+    possible = _Possible(data_dir, device, cluster)
+    units = []
+    for unit in grid.units:
+        done = there.of(unit.spec)
+        if done is not None and done.complete:
+            units.append(Planned(unit, "done"))
+            continue
+        reason, pretraining = possible.judge(unit)
+        folder = Workspace(runs, unit.spec).folder
+        begun = folder.is_dir()
+        standing: Standing = "impossible" if reason else "running" if begun and is_held(folder) else "missing"
+        if done is not None and not reason:
+            reason = "its record lacks a score"
+        units.append(Planned(unit, standing, reason, begun, known.estimate(unit.spec), pretraining))
+    missing = [one for one in units if one.standing == "missing" and one.pretraining]
+    shared = Counter(one.pretraining for one in missing)
+    first = {one.pretraining: one.unit.spec for one in reversed(missing)}
+    pretrainings = tuple(
+        Pretraining(f"{spec.method} on {spec.public}", shared[key], known.pretraining(spec))
+        for key, spec in first.items()
+    )
+    return Plan(grid, tuple(units), pretrainings)
+
+
+class _Possible:
+    """Whether units can run here; what units have in common is looked at once."""
+
+    def __init__(self, data_dir: Path | None, device: str, cluster: bool) -> None:
+        self._data_dir, self._device, self._cluster = data_dir, device, cluster
+        self._verdicts: dict[str, tuple[str, str | None]] = {}
+        self._data: dict[str, str] = {}
+        self._gpu: bool | None = None
+
+    def judge(self, unit: Unit) -> tuple[str, str | None]:
+        """Return why a unit is impossible, empty if it is not, and the name of its pretraining."""
+        key = unit.spec.model_copy(update={"seed": 0}).canonical()
+        if key not in self._verdicts:
+            self._verdicts[key] = self._look(unit.spec)
+        reason, pretraining = self._verdicts[key]
+        if not reason and unit.needs_gpu and not self._has_gpu():
+            reason = "needs a GPU; there is none here"
+        return reason, pretraining
+
+    def _look(self, spec: RunSpec) -> tuple[str, str | None]:
+        try:
+            catalogue.method(spec.method)
+        except UnknownName:
+            return f"method not installed: {spec.method}", None
+        except DpibError as error:
+            return str(error), None
+        try:
+            job = prepare(spec)
+        except UnknownName as error:
+            return f"not installed: {error.kind} {error.name}", None
+        except DpibError as error:
+            return str(error), None
+        reasons = (self._absent(job.dataset), self._absent(job.public) if job.public else "", _absent_weights(job))
+        return next(filter(None, reasons), ""), _pretraining(job)
+
+    def _absent(self, dataset: DatasetSpec) -> str:
+        if dataset.name not in self._data:
+            try:
+                place = locate(dataset, self._data_dir)
+                offline = place.kind == "hub" and os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
+                reason = f"dataset absent: {dataset.name} (offline)" if offline else ""
+            except DpibError as error:
+                reason = f"dataset absent: {error}"
+            self._data[dataset.name] = reason
+        return self._data[dataset.name]
+
+    def _has_gpu(self) -> bool:
+        if self._cluster or self._device.startswith("cuda"):
+            return True
+        if self._gpu is None:
+            import torch
+
+            self._gpu = self._device == "auto" and torch.cuda.is_available()
+        return self._gpu
+
+
+def _absent_weights(job: Job) -> str:
+    """Return which weights of the track's features can neither be found nor fetched; empty if none."""
+    features = job.track.features
+    if features is None or features.extractor != "inception" or os.environ.get("HF_HUB_OFFLINE", "0") in ("", "0"):
+        return ""
+    from dpib.metrics.inception import WEIGHTS
+
+    return "" if WEIGHTS.path.exists() else f"weights absent: {WEIGHTS.path} (offline)"
+
+
+def _pretraining(job: Job) -> str | None:
+    """Return what tells one pretraining from another; None for a run without public data."""
+    if job.public is None:
+        return None
+    config = job.resolved.config.model_dump(mode="json")
+    return canonical_json([job.spec.method, config, job.spec.public, job.spec.pretrain, job.dataset.shape])

@@ -1,0 +1,30 @@
+"""``dpib report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    grid: Annotated[Path, typer.Argument(help="A grid file.")],
+    out: Annotated[Path, typer.Option(help="Folder for index.html and the pictures.")],
+    runs: Annotated[Path, typer.Option(help="Folder of run folders.")] = Path("runs"),
+    also: Annotated[list[Path] | None, typer.Option(help="Results store to read too; repeatable.")] = None,
+) -> None:
+    """Write the report of an experiment: ours beside the paper's, plots, ranks, samples, and what its findings become.
+
+    index.html needs no other file and prints; the plots lie beside it as SVG.
+
+        dpib report experiments/lite/utility.toml --also submissions --out report
+    """
+    from dpib.cli.output import note, print_table
+    from dpib.grids.grid import read_grid
+    from dpib_leaderboard.report import write_report
+
+    judged = write_report(read_grid(grid), [runs, *(also or [])], out)
+    if judged:
+        print_table(("verdict", "finding", "why"), ((one.verdict, one.finding.text, one.why) for one in judged))
+    note(f"Written: {out / 'index.html'}")

@@ -1,0 +1,291 @@
+"""Grids as a user runs them: what is planned, what a failure costs, what a kill leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from dpib.cli.main import app
+from dpib.errors import ConfigError
+from dpib.files import exclusive
+from dpib.grids.base import Outcome, RunnerSettings, Task
+from dpib.grids.execute import failures, run_tasks, tasks_of
+from dpib.grids.grid import Grid, Unit, read_grid
+from dpib.grids.local import LocalRunner
+from dpib.grids.plan import make_plan
+from dpib.grids.process import IMAGES_PER_PASS
+from dpib.job import make_spec
+from dpib.privacy.engine.batches import LIMIT, PhysicalBatches
+from dpib.workspace import Workspace
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+FAULTY = """
+import os, time
+from dpib.api import Family, Method, MethodCard, MethodConfig, Synthesizer, hookimpl
+import torch
+
+class Config(MethodConfig):
+    how: str = "well"
+
+class Faulty(Synthesizer):
+    Config = Config
+
+    def fit(self, private):
+        how = self.config.how
+        if how == "raises":
+            raise ValueError("not today")
+        if how == "dies":
+            os._exit(7)
+        if how == "hangs":
+            os.system("sleep 600")
+
+    def generate(self, labels):
+        print("this must not disturb the protocol")
+        return torch.zeros((len(labels), *self.task.shape), dtype=torch.uint8)
+
+@hookimpl
+def dpib_synthesizers():
+    card = MethodCard(name="faulty", title="F", summary="S", family=Family.REFERENCE, noise_location=None)
+    return [Method(card, f"{__name__}:Faulty")]
+"""
+
+
+def _write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    text = """
+    [base]
+    track = "demo"
+    datasets = "digits"
+    epsilons = [1, 10]
+    [[runs]]
+    methods = ["dp-means", "uniform"]
+    seeds = [0, 1]
+    [[rows]]
+    method = "dp-means"
+    epsilon = 0.2
+    seed = 7
+    """
+    return _write(tmp_path / "small.toml", text)
+
+
+def test_axes_multiply_rows_add_and_nothing_comes_twice(small: Path, tmp_path: Path) -> None:
+    units = read_grid(small).units
+    assert len(units) == 2 * 2 * 2 + 1
+    assert units[-1].spec == make_spec("dp-means", "digits", 0.2, "demo", 7)
+    doubled = _write(tmp_path / "twice.toml", small.read_text() + '[[rows]]\nmethod = "uniform"\nepsilon = 1\n')
+    assert len(read_grid(doubled).units) == len(units)
+
+
+def test_a_file_extends_another_and_replaces_its_base_key_by_key(small: Path, tmp_path: Path) -> None:
+    other = _write(tmp_path / "other.toml", 'extends = "small.toml"\n[base]\nepsilons = 5\n')
+    specs = [unit.spec for unit in read_grid(other).units]
+    assert {spec.epsilon for spec in specs} == {5.0, 0.2} and {spec.track for spec in specs} == {"demo-v1"}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[[runs]]\nmethod = 3", "runs.0.method"),
+        ('[[runs]]\nmethods = "uniform"', "datasets and epsilons missing"),
+        ('[[runs]]\nmethods = "uniform"\ndatasets = "digits"\nepsilons = -1', "epsilon"),
+        ('[[runs]]\nmethods = []\ndatasets = "digits"\nepsilons = 1', "methods"),
+        ('[[rows]]\nmethods = "uniform"', "use the singular"),
+        ('[base]\ntrack = "dmo"\n[[rows]]\nmethod = "uniform"\ndataset = "digits"\nepsilon = 1', "Did you mean 'demo'"),
+        ('[base]\npretrain = "perhaps"', "base.pretrain"),
+        ('extends = "grid.toml"', "extends itself"),
+        ("title = 'empty'", "no \\[\\[runs\\]\\]"),
+        ("runs = [", "not TOML"),
+    ],
+)
+def test_a_wrong_grid_is_refused_with_the_place(text: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=told):
+        read_grid(_write(tmp_path / "grid.toml", text))
+
+
+@pytest.mark.parametrize("path", sorted(EXPERIMENTS.rglob("*.toml")), ids=lambda path: path.relative_to(EXPERIMENTS))
+def test_every_shipped_grid_reads_and_has_its_lite_twin(path: Path) -> None:
+    grid = read_grid(path)
+    assert grid.units
+    if path.parent == EXPERIMENTS and path.name != "demo.toml":
+        assert (EXPERIMENTS / "lite" / path.name).exists()
+        assert all(unit.needs_gpu for unit in grid.units), "the paper's protocol needs a GPU"
+    if path.parent.name == "lite":
+        assert {unit.spec.track for unit in grid.units} <= {"lite-v1", "demo-v1"}
+        assert not any(unit.needs_gpu for unit in grid.units)
+
+
+def test_the_plan_says_what_stands_how_and_why(small: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    text = small.read_text() + (
+        '[[rows]]\nmethod = "dpdmm"\nepsilon = 1\n'
+        '[[rows]]\nmethod = "uniform"\nepsilon = 1\npublic = "omniglot-28"\n'
+        '[[rows]]\nmethod = "dp-means"\nepsilon = 1\nseed = 9\ngpu = true\n'
+    )
+    held = Workspace(runs, make_spec("dp-means", "digits", 1.0, "demo", 1)).folder
+    with exclusive(held):
+        plan = make_plan(read_grid(_write(tmp_path / "more.toml", text)), runs, device="cpu")
+    standing = {one.unit.name: (one.standing, one.reason) for one in plan.units}
+    assert standing["dp-means digits ε=1 seed 1"] == ("running", "")
+    assert standing["dp-means digits ε=1 seed 0"] == ("missing", "")
+    assert standing["dpdmm digits ε=1 seed 0"] == ("impossible", "method not installed: dpdmm")
+    assert "does not use public data" in standing["uniform +omniglot-28 digits ε=1 seed 0"][1]
+    assert standing["dp-means digits ε=1 seed 9"] == ("impossible", "needs a GPU; there is none here")
+    assert plan.unknown == len(plan.standing("missing")) == 8
+
+
+def test_ten_thousand_units_are_planned_quickly(tmp_path: Path) -> None:
+    specs = [make_spec("dp-means", "digits", 1 + n // 10 / 100, "demo", n % 10) for n in range(10_000)]
+    began = time.monotonic()
+    plan = make_plan(Grid("", "", "", tuple(Unit(spec) for spec in specs), ()), tmp_path)
+    took = time.monotonic() - began
+    assert len(plan.standing("missing")) == 10_000
+    assert took < 60, f"{took:.1f} s, where an idle machine takes a few"
+
+
+def test_the_command_runs_what_is_missing_and_the_estimate_learns(small: Path, tmp_path: Path) -> None:
+    runs = str(tmp_path / "runs")
+    call = CliRunner().invoke
+    first = call(app, ["run", str(small), "--runs", runs, "--quiet", "--json"])
+    assert first.exit_code == 0, first.output
+    assert len(json.loads(first.stdout)) == 9
+    assert "All logs" not in first.stdout
+    again = call(app, ["run", str(small), "--runs", runs, "--quiet", "--json"])
+    assert json.loads(again.stdout) == json.loads(first.stdout)
+    more = _write(tmp_path / "more.toml", small.read_text() + '[[rows]]\nmethod = "uniform"\nepsilon = 3\n')
+    units = json.loads(call(app, ["plan", str(more), "--runs", runs, "--json"]).stdout)["units"]
+    assert [unit["state"] for unit in units] == ["done"] * 9 + ["missing"]
+    assert units[-1]["seconds"] > 0 and units[-1]["memory_bytes"] > 0 and units[-1]["estimated_from"] == 4
+    elsewhere = ["plan", str(small), "--runs", str(tmp_path / "none"), "--json"]
+    assert {one["state"] for one in json.loads(call(app, [*elsewhere, "--also", runs]).stdout)["units"]} == {"done"}
+    assert {one["state"] for one in json.loads(call(app, elsewhere).stdout)["units"]} == {"missing"}
+
+
+def _tasks(tmp_path: Path, timeout: float | None = None, **how: str) -> list[Task]:
+    plugin = _write(tmp_path / "faulty.py", FAULTY)
+    return [
+        Task(
+            name,
+            make_spec("faulty", "digits", 1.0, "demo", overrides={"how": value}).model_dump(mode="json"),
+            str(tmp_path / "runs"),
+            plugins=(str(plugin),),
+            timeout_seconds=timeout,
+        )
+        for name, value in how.items()
+    ]
+
+
+def test_one_failing_run_stops_no_other_and_is_noted(tmp_path: Path) -> None:
+    tasks = _tasks(tmp_path, raises="raises", works="well")
+    events: list[str] = []
+    outcomes = {one.name: one for one in run_tasks(LocalRunner(RunnerSettings()), tasks, lambda d, e: events.append(d))}
+    assert outcomes["works"].state == "done" and outcomes["works"].record
+    assert outcomes["raises"].state == "failed" and outcomes["raises"].message == "ValueError: not today"
+    assert "in fit" in outcomes["raises"].traceback
+    noted = failures(tmp_path / "runs")
+    assert {one.name for one in noted.values()} == {"raises"}
+    assert "must not disturb" in tasks[1].log.read_text()
+    assert tasks[1].digest in events
+
+
+@pytest.mark.slow
+def test_a_time_out_ends_the_whole_process_group(tmp_path: Path) -> None:
+    (outcome,) = run_tasks(LocalRunner(RunnerSettings()), _tasks(tmp_path, 25, hangs="hangs"), lambda d, e: None)
+    assert outcome.state == "timed-out" and outcome.attempts == 1
+    assert not _children_asleep(tmp_path), "a grandchild outlived the time-out"
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_is_resumed_twice_and_then_given_up(tmp_path: Path) -> None:
+    (outcome,) = run_tasks(LocalRunner(RunnerSettings()), _tasks(tmp_path, dies="dies"), lambda d, e: None)
+    assert outcome.state == "killed" and outcome.attempts == 3 and "exit code 7" in outcome.message
+
+
+def _children_asleep(tmp_path: Path) -> list[str]:
+    """Return processes of this test's runs folder that still live, found by the folder they log to."""
+    alive = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(str(tmp_path) in str(link.readlink()) for link in (entry / "fd").iterdir()):
+                alive.append(entry.name)
+        except OSError:
+            continue
+    return [name for name in alive if int(name) != os.getpid()]
+
+
+@pytest.mark.slow
+def test_when_the_driver_is_killed_nothing_outlives_it_and_the_next_call_finishes(tmp_path: Path) -> None:
+    grid = _write(
+        tmp_path / "grid.toml", '[[runs]]\ntrack="demo"\nmethods="dp-means"\ndatasets="digits"\nepsilons=[1,2]'
+    )
+    runs = tmp_path / "runs"
+    command = [sys.executable, "-m", "dpib", "run", str(grid), "--runs", str(runs), "--json"]
+    driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    until = time.monotonic() + 200
+    while not list(runs.glob("*/*/*/*/run.json")) and time.monotonic() < until:
+        time.sleep(0.05)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    until = time.monotonic() + 20
+    while _children_asleep(runs) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not _children_asleep(runs), "an orphan holds the run folder"
+    done = subprocess.run([*command, "--quiet"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)) == 2
+
+
+@pytest.mark.slow
+def test_failures_make_exit_code_1_and_impossible_runs_are_skipped(tmp_path: Path) -> None:
+    plugin = _write(tmp_path / "faulty.py", FAULTY)
+    text = (
+        '[base]\ntrack="demo"\ndatasets="digits"\nepsilons=1\n[[runs]]\nmethods="faulty"\n'
+        'overrides=[{how="raises"}]\n[[runs]]\nmethods=["uniform", "no-such-method"]\n'
+    )
+    grid = _write(tmp_path / "grid.toml", text)
+    command = [sys.executable, "-m", "dpib", "run", str(grid), "--runs", str(tmp_path / "runs")]
+    done = subprocess.run([*command, "--plugin", str(plugin)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "not today" in done.stderr and "1 of 2 runs are not done" in done.stderr
+    assert "Skipped 1 run: method not installed: no-such-method" in done.stderr
+    assert "uniform" in done.stdout
+
+
+def test_the_first_of_each_shared_pretraining_goes_first(tmp_path: Path) -> None:
+    text = (
+        '[base]\ntrack="lite"\ndatasets="mnist"\nepsilons=[1,10]\npublic="tiny-imagenet-32"\n'
+        '[[runs]]\nmethods=["dp-merf"]\nseeds=[0,1]\n[[runs]]\nmethods="dp-gan"\n'
+    )
+    plan = make_plan(read_grid(_write(tmp_path / "grid.toml", text)), tmp_path / "runs")
+    if any("dataset absent" in one.reason for one in plan.units):
+        pytest.skip("needs the image mirror")
+    assert [shared.runs for shared in plan.pretrainings] == [2, 4]
+    assert [task.spec["method"] for task in tasks_of(plan, tmp_path)][:2] == ["dp-merf", "dp-gan"]
+
+
+def test_a_limit_on_passes_holds_for_new_and_resumed_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert LIMIT == IMAGES_PER_PASS
+    monkeypatch.setenv(LIMIT, "16")
+    batches = PhysicalBatches(64, print)
+    assert batches.size == 16
+    batches.load_state_dict({"size": 64})
+    assert batches.size == 16
+    batches.load_state_dict({"size": 4})
+    assert batches.size == 4
+
+
+def test_outcomes_are_plain_enough_to_keep(tmp_path: Path) -> None:
+    outcome = Outcome("d", "n", "failed", "m", "t")
+    assert Outcome(**json.loads(json.dumps(outcome.__dict__))) == outcome

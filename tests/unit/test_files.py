@@ -1,0 +1,33 @@
+"""Locks between those who share a folder."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from dpib.files import exclusive, is_held, taking_turns
+
+
+def test_of_two_who_take_turns_the_second_waits_and_finds_the_work_done(tmp_path: Path) -> None:
+    order: list[str] = []
+    waits, may_end = threading.Event(), threading.Event()
+
+    def second() -> None:
+        with taking_turns(tmp_path, waits.set):
+            order.append("second")
+
+    with taking_turns(tmp_path, may_end.set):
+        other = threading.Thread(target=second)
+        other.start()
+        assert waits.wait(10)
+        order.append("first")
+    other.join(10)
+    assert order == ["first", "second"]
+    assert not may_end.is_set(), "the first had nobody to wait for"
+
+
+def test_a_folder_is_held_while_somebody_works_in_it(tmp_path: Path) -> None:
+    assert not is_held(tmp_path / "nowhere") and not is_held(tmp_path)
+    with exclusive(tmp_path):
+        assert is_held(tmp_path)
+    assert not is_held(tmp_path)
