@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from dpib.data.images import LabelledImages, PublicDataset, Splits
     from dpib.metrics.extractors import FeatureExtractor, build_extractor
     from dpib.privacy.dpsgd import DpSgdPlan
+    from dpib.privacy.hashing import RecordHash
     from dpib.privacy.parts import PartModel
     from dpib.privacy.private import PrivateDataset
     from dpib.privacy.rows import OuterProducts
@@ -74,6 +75,7 @@ __all__ = [
     "PrivateDataset",
     "PublicDataset",
     "RecordError",
+    "RecordHash",
     "Relation",
     "RunContext",
     "RunError",
@@ -106,6 +108,7 @@ _NEEDS_TORCH = {
     "PartModel": "dpib.privacy.parts",
     "PrivateDataset": "dpib.privacy.private",
     "PublicDataset": "dpib.data.images",
+    "RecordHash": "dpib.privacy.hashing",
     "RunContext": "dpib.context",
     "Splits": "dpib.data.images",
     "build_extractor": "dpib.metrics.extractors",

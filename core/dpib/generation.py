@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -78,10 +79,13 @@ def _pretrain(job: Job, synthesizer: Synthesizer, public: PublicDataset, cache: 
     Of several processes one does it; the others wait and then find it done.
     """
     plan = job.plan(context.device)
+    basis = synthesizer.pretraining_basis()
+    if basis is None:
+        basis = {"method": job.spec.method, "config": plan.config, "task": synthesizer.task.canonical()}
     key = sha256_text(
-        repr((job.spec.method, plan.config, plan.method_digest, plan.core_digest, public.data.fingerprint))
+        json.dumps([basis, plan.method_digest, plan.core_digest, public.data.fingerprint], sort_keys=True)
     )
-    folder = cache / "pretrain" / job.spec.method / key[:16]
+    folder = cache / "pretrain" / key[:16]
     reporter = context.reporter
     with (
         reporter.task("pretrain"),

@@ -11,12 +11,13 @@ from typing import Literal
 
 from dpib import catalogue
 from dpib.data.sources import locate
+from dpib.dataset_spec import DatasetSpec
 from dpib.errors import DpibError, UnknownName
 from dpib.files import is_held
 from dpib.grids.grid import Grid, Unit
 from dpib.grids.past import Estimate, Past
 from dpib.job import Job, prepare
-from dpib.spec import DatasetSpec, RunSpec, canonical_json
+from dpib.spec import RunSpec, canonical_json
 from dpib.workspace import Workspace
 
 Standing = Literal["done", "running", "missing", "impossible"]
