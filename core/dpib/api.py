@@ -26,6 +26,7 @@ from dpib.errors import (
 )
 from dpib.hooks import hookimpl
 from dpib.metrics.base import EvalInputs, Metric, MetricCard, MetricPlugin
+from dpib.prelude import Prelude, PreludeCard, PreludePlugin
 from dpib.privacy.events import SampledGaussian
 from dpib.progress import RunEvent
 from dpib.records import Score
@@ -77,6 +78,9 @@ __all__ = [
     "MetricPlugin",
     "OuterProducts",
     "PluginError",
+    "Prelude",
+    "PreludeCard",
+    "PreludePlugin",
     "PrivacyError",
     "PrivateDataset",
     "PublicDataset",

@@ -1,4 +1,4 @@
-"""Resolves a method's hyper-parameters from its preset file and the command line. Imports no torch.
+"""Resolves the hyper-parameters of a method or a prelude from its preset file and the command line. Imports no torch.
 
 Tables apply in this order; each is optional and later values win:
 
@@ -21,7 +21,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import ValidationError
 
@@ -29,7 +29,32 @@ from dpib import catalogue
 from dpib.errors import ConfigError, PluginError, UnknownName
 from dpib.loading import module_folder
 from dpib.spec import RunSpec
-from dpib.synthesizer import Method, MethodConfig
+from dpib.synthesizer import MethodConfig
+
+
+class Card(Protocol):
+    """What has a name."""
+
+    @property
+    def name(self) -> str:
+        """The name."""
+
+
+class Configurable(Protocol):
+    """What has presets: a ``Method`` or a ``PreludePlugin``."""
+
+    @property
+    def card(self) -> Card:
+        """Names it."""
+
+    @property
+    def implementation(self) -> str:
+        """Dotted path of its class."""
+
+    @property
+    def presets(self) -> str | None:
+        """File beside that class."""
+
 
 Scalar = bool | int | float | str
 _SET = "--set"
@@ -71,11 +96,21 @@ def parse_override(text: str) -> tuple[str, Scalar]:
     return key, value
 
 
-def resolve(method: Method, config_class: type[MethodConfig], spec: RunSpec) -> Resolved:
+def variants(method: Configurable) -> set[str]:
+    """Return the names of the variants that a preset file has.
+
+    Raises:
+        PluginError: if the file is missing.
+    """
+    document = _read_document(method)[1] if method.presets is not None else {}
+    return set(document.get("variant", {}))
+
+
+def resolve(method: Configurable, config_class: type[MethodConfig], spec: RunSpec) -> Resolved:
     """Return the hyper-parameters of a method at one point of the benchmark.
 
     Args:
-        method: whose preset file to read, if it has one.
+        method: the method or prelude whose preset file to read, if it has one.
         config_class: ``Config`` of its class.
         spec: gives track, dataset, ε, variant and overrides.
 
@@ -102,20 +137,27 @@ def resolve(method: Method, config_class: type[MethodConfig], spec: RunSpec) -> 
     return Resolved(config, layers, tuple(changed))
 
 
-def _read_presets(method: Method, fields: set[str]) -> tuple[Path, dict[str, Mapping[str, Any]]]:
+def _read_presets(method: Configurable, fields: set[str]) -> tuple[Path, dict[str, Mapping[str, Any]]]:
     if method.presets is None:
         return Path(), {}
-    path = module_folder(method.implementation.partition(":")[0]) / method.presets
-    try:
-        document = json.loads(json.dumps(tomllib.loads(path.read_text(encoding="utf-8")), default=str))  # dates as text
-    except OSError as error:
-        raise PluginError(f"The presets of '{method.card.name}' cannot be read: {path}: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
+    path, document = _read_document(method)
     tables = _flatten(document, fields, path)
     for name, table in tables.items():
         _check_keys(table, fields, f"{path}, table [{name}]")
     return path, tables
+
+
+def _read_document(method: Configurable) -> tuple[Path, dict[str, Any]]:
+    path = module_folder(method.implementation.partition(":")[0]) / str(method.presets)
+    try:
+        document: dict[str, Any] = json.loads(
+            json.dumps(tomllib.loads(path.read_text(encoding="utf-8")), default=str)
+        )  # dates as text
+    except OSError as error:
+        raise PluginError(f"The presets of '{method.card.name}' cannot be read: {path}: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    return path, document
 
 
 def _flatten(document: Mapping[str, Any], fields: set[str], path: Path) -> dict[str, Mapping[str, Any]]:
@@ -167,7 +209,7 @@ def _eps(epsilon: float) -> str:
     return f"eps{epsilon!r}".removesuffix(".0")
 
 
-def _select(method: Method, tables: Mapping[str, Mapping[str, Any]], spec: RunSpec) -> tuple[str, ...]:
+def _select(method: Configurable, tables: Mapping[str, Mapping[str, Any]], spec: RunSpec) -> tuple[str, ...]:
     family = catalogue.track(spec.track).family
     order = ["default", family, f"{family}.{spec.dataset}", f"{family}.{spec.dataset}.{_eps(spec.epsilon)}"]
     if spec.variant is not None:

@@ -11,9 +11,9 @@ from dpib.context import RunContext
 from dpib.data.images import LabelledImages, PublicDataset
 from dpib.errors import RunError
 from dpib.job import Job
+from dpib.learning import learn, shared_in
 from dpib.privacy.private import PrivateDataset
-from dpib.seeds import Seeds
-from dpib.spec import TaskInfo, sha256_text
+from dpib.spec import TaskInfo
 from dpib.synthesizer import Synthesizer
 
 
@@ -37,7 +37,7 @@ def make_images(
     cache: Path,
     context: RunContext,
 ) -> LabelledImages:
-    """Pretrain, fit and generate; state goes through ``context``, so that the same call continues.
+    """Learn (``dpib.learning``) and generate; state goes through ``context``, so that the same call continues.
 
     Args:
         job: the method and its settings.
@@ -56,9 +56,7 @@ def make_images(
         DpibError: whatever the method or a mechanism refuses.
     """
     synthesizer = job.synthesizer(job.resolved.config, task, context)
-    if public:
-        _pretrain(job, synthesizer, public, cache, context)
-    synthesizer.fit(private)
+    learn(job, synthesizer, private, public, context, shared_in(cache, context))
     context.once("parameters", lambda: count_parameters(synthesizer))
     labels = balanced_labels(n_images, task.n_classes)
     with context.reporter.task("generate"):
@@ -69,13 +67,3 @@ def make_images(
             f"{(n_images, *task.shape)}."
         )
     return LabelledImages(images, labels)
-
-
-def _pretrain(job: Job, synthesizer: Synthesizer, public: PublicDataset, cache: Path, context: RunContext) -> None:
-    """Pretrain in a folder shared by all runs that would do the same: it depends on nothing private."""
-    plan = job.plan(context.device)
-    key = sha256_text(
-        repr((job.spec.method, plan.config, plan.method_digest, plan.core_digest, public.data.fingerprint))
-    )
-    folder = cache / "pretrain" / job.spec.method / key[:16]
-    synthesizer.pretrain(public, RunContext(folder, context.device, Seeds(0), context.reporter))

@@ -36,6 +36,7 @@ class GridBlock(Frozen):
     seeds: tuple[int, ...] = (0,)
     public: str = "none"
     pretrain: str | None = None
+    preludes: tuple[str, ...] = ()
     variant: str | None = None
 
 
@@ -47,7 +48,17 @@ class Grid(Frozen):
     def specs(self) -> list[RunSpec]:
         """Return every run once, in the order of the file."""
         specs = [
-            make_spec(method, dataset, epsilon, block.track, seed, block.public, block.pretrain, variant=block.variant)
+            make_spec(
+                method,
+                dataset,
+                epsilon,
+                block.track,
+                seed,
+                block.public,
+                block.pretrain,
+                block.preludes,
+                block.variant,
+            )
             for block in self.runs
             for seed, epsilon, dataset, method in itertools.product(
                 block.seeds, block.epsilons, block.datasets, block.methods

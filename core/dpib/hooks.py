@@ -9,6 +9,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from dpib.metrics.base import MetricPlugin
+    from dpib.prelude import PreludePlugin
     from dpib.progress import RunEvent
     from dpib.spec import DatasetSpec, Track
     from dpib.synthesizer import Method
@@ -24,6 +25,10 @@ class HookSpecs:
     @hookspec
     def dpib_synthesizers(self) -> Sequence[Method]:  # type: ignore[empty-body]
         """Return the methods this plugin brings: cards and where their classes are."""
+
+    @hookspec
+    def dpib_preludes(self) -> Sequence[PreludePlugin]:  # type: ignore[empty-body]
+        """Return preludes: private queries that give any method images to learn from first."""
 
     @hookspec
     def dpib_datasets(self) -> Sequence[DatasetSpec]:  # type: ignore[empty-body]

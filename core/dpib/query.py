@@ -12,8 +12,14 @@ from dpib.errors import RecordError
 from dpib.records import RunRecord, load_record
 
 PROTOCOLS = ("noisy-senv", "synv", "testfix", "senv")
-KEYS = ("track", "dataset", "epsilon", "method", "variant", "public", "tuned")
+KEYS = ("track", "dataset", "epsilon", "method", "variant", "public", "pretrain", "preludes", "tuned")
 """What makes two records repetitions of one another: all of these agree, the seeds differ."""
+
+
+def display_name(method: str, variant: str, public: str, pretrain: str, preludes: str) -> str:
+    """Return how a configuration of a method is shown, e.g. ``"dp-gan + select-public +imagenet-32"``."""
+    parts = [method, variant, f"+ {preludes}" if preludes else "", "" if public == "none" else f"+{public}"]
+    return " ".join(filter(None, [*parts, pretrain if pretrain == "unconditional" else ""]))
 
 
 def find_records(folder: Path) -> Iterator[tuple[Path, RunRecord]]:
@@ -35,6 +41,8 @@ def row_of(record: RunRecord) -> dict[str, object]:
         "method": spec.method,
         "variant": spec.variant or "",
         "public": spec.public,
+        "pretrain": spec.pretrain,
+        "preludes": " + ".join(spec.preludes),
         "tuned": record.method.tuned,
         "seed": spec.seed,
         "status": record.status,

@@ -13,7 +13,8 @@ def _records(values: dict[str, list[float]], references: tuple[str, ...] = (), *
     rows = [
         {
             "track": "lite-v1", "dataset": "mnist", "epsilon": 1.0, "method": method, "variant": "", "public": "none",
-            "tuned": False, "seed": seed, "reference": method in references, HEADLINE: value, "accuracy_stderr": 0.3,
+            "pretrain": "none", "preludes": "", "tuned": False,
+            "seed": seed, "reference": method in references, HEADLINE: value, "accuracy_stderr": 0.3,
             "spent_epsilon": 1.0, "minutes": 5.0, "created": f"2026-01-0{seed + 1}", **fixed,
         }
         for method, scores in values.items()

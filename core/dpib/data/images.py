@@ -68,10 +68,17 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class PublicDataset:
-    """Public images with their card; free of privacy cost."""
+    """Public images with their card, or images that a mechanism released in this run; free of (further) privacy cost.
 
-    spec: DatasetSpec
+    Attributes:
+        spec: the card; None for released images.
+        data: images under the labels they shall be learnt with.
+        categories: int64 (N,), the card's own class of each image; None where nobody needs to know.
+    """
+
+    spec: DatasetSpec | None
     data: LabelledImages
+    categories: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,118 @@
+"""Everything a run learns, in its order: preludes, public pretraining, warm-ups, and the method's private stage."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from dpib.context import RunContext
+from dpib.data.images import LabelledImages, PublicDataset
+from dpib.data.public import draw_share
+from dpib.errors import RunError
+from dpib.job import Job, JobPrelude
+from dpib.machine import core_digest
+from dpib.prelude import Anchor
+from dpib.privacy.private import PrivateDataset
+from dpib.seeds import Seeds
+from dpib.spec import SHARE, sha256_text
+from dpib.synthesizer import Synthesizer
+
+Shared = Callable[[str, str, str], RunContext]
+"""Returns the context of a public stage, by its kind, its name and everything that it depends on."""
+
+
+def shared_in(cache: Path, context: RunContext) -> Shared:
+    """Return contexts in a folder that runs share: what they keep depends on nothing private and on no run's seed."""
+
+    def make(kind: str, name: str, depends_on: str) -> RunContext:
+        folder = cache / kind / name / sha256_text(depends_on)[:16]
+        return RunContext(folder, context.device, Seeds(0), context.reporter)
+
+    return make
+
+
+def learn(
+    job: Job,
+    synthesizer: Synthesizer,
+    private: PrivateDataset,
+    public: PublicDataset | None,
+    context: RunContext,
+    shared: Shared,
+) -> None:
+    """Run the preludes at their anchors, and the method between them.
+
+    Images that a private query chose are pretrained on in the run's own state: the weights depend on a release that
+    this run paid for. Without such a query pretraining is shared.
+
+    Args:
+        job: the method, its preludes and their settings.
+        synthesizer: an instance of the method.
+        private: the private images behind mechanisms.
+        public: all public images in the task's shape, if the run uses any.
+        context: of the run.
+        shared: where public stages keep their state.
+
+    Raises:
+        DpibError: whatever a prelude, the method or a mechanism refuses.
+    """
+
+    def released(anchor: Anchor) -> list[tuple[str, PublicDataset]]:
+        preludes = [one for one in job.preludes if one.card.anchor == anchor]
+        return [(one.card.name, _run(one, private, public, context, shared)) for one in preludes]
+
+    selected = next((images for _, images in released("before-pretraining")), None)
+    images = _with_share(job, public, selected, private.task.n_classes, context)
+    if images is not None:
+        own = selected is not None
+        synthesizer.pretrain(
+            images, context.within("pretrain") if own else _shared_pretraining(job, images, context, shared)
+        )
+    for name, warm in released("before-fine-tuning"):
+        synthesizer.warm_up(warm, context.within(f"warm up {name}"))
+    synthesizer.fit(private)
+
+
+def _run(
+    one: JobPrelude, private: PrivateDataset, public: PublicDataset | None, context: RunContext, shared: Shared
+) -> PublicDataset:
+    """Prepare a prelude on public images, then make its query; what it returns belongs to the run."""
+    name, task = one.card.name, private.task
+    prelude = one.implementation(one.resolved.config, task, context.within(f"prelude {name}"))
+    if public is not None:
+        depends_on = (name, one.resolved.config, one.installed.source_digest, core_digest(), _fingerprint(public))
+        prelude.prepare(public, shared("prelude", name, repr(depends_on)))
+    images = prelude.run(private, public)
+    images.data.check_against(task.shape, task.n_classes, f"Images of {name}")
+    if not len(images.data):
+        raise RunError(f"The prelude {name} returned no image.")
+    return images
+
+
+def _with_share(
+    job: Job, public: PublicDataset | None, selected: PublicDataset | None, n_classes: int, context: RunContext
+) -> PublicDataset | None:
+    """Return the images to pretrain on: the selected ones or all, or a share drawn at random, perhaps with those."""
+    images = public if selected is None else selected
+    if public is not None and job.spec.draws:
+        generator = context.seeds.torch("random public classes")
+        images = draw_share(public, n_classes, SHARE, generator, selected)
+    if images is not None and job.spec.pretrain == "unconditional":
+        labels = torch.zeros_like(images.data.labels)
+        images = PublicDataset(images.spec, LabelledImages(images.data.images, labels), images.categories)
+    return images
+
+
+def _shared_pretraining(job: Job, images: PublicDataset, context: RunContext, shared: Shared) -> RunContext:
+    """Return the context of a pretraining shared by all runs that would do the same."""
+    plan = job.plan(context.device)
+    depends_on = (job.spec.method, plan.config, plan.method_digest, plan.core_digest, _fingerprint(images))
+    return shared("pretrain", job.spec.method, repr(depends_on))
+
+
+def _fingerprint(public: PublicDataset) -> tuple[str, str]:
+    """Return digests of the images with their labels, and of their categories."""
+    categories = b"" if public.categories is None else public.categories.contiguous().numpy().tobytes()
+    return public.data.fingerprint, hashlib.sha256(categories).hexdigest()
