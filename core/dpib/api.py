@@ -48,6 +48,7 @@ from dpib.synthesizer import Method, MethodConfig, Synthesizer
 if TYPE_CHECKING:
     from dpib.context import RunContext
     from dpib.data.images import LabelledImages, PublicDataset, Splits
+    from dpib.data.public import classes_per_label
     from dpib.metrics.extractors import FeatureExtractor, build_extractor
     from dpib.privacy.dpsgd import DpSgdPlan
     from dpib.privacy.private import PrivateDataset
@@ -101,6 +102,7 @@ __all__ = [
     "UnknownName",
     "UnsupportedMechanism",
     "build_extractor",
+    "classes_per_label",
     "hookimpl",
 ]
 
@@ -114,6 +116,7 @@ _NEEDS_TORCH = {
     "RunContext": "dpib.context",
     "Splits": "dpib.data.images",
     "build_extractor": "dpib.metrics.extractors",
+    "classes_per_label": "dpib.data.public",
 }
 
 

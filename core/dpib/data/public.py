@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import torch
-from torch import Tensor
 from torchvision.transforms.v2.functional import resize, rgb_to_grayscale
 
 from dpib.data.images import LabelledImages, PublicDataset
-from dpib.errors import ConfigError, DataError, RunError
+from dpib.errors import ConfigError
 from dpib.spec import TaskInfo
 
 
@@ -33,17 +31,6 @@ def fit_to_task(public: PublicDataset, task: TaskInfo, *, conditional: bool) -> 
     return PublicDataset(public.spec, LabelledImages(images.contiguous(), labels), public.data.labels)
 
 
-def categories_of(public: PublicDataset) -> tuple[Tensor, int]:
-    """Return the card's own class of each image and the number of classes on the card.
-
-    Raises:
-        DataError: if the images have no card.
-    """
-    if public.spec is None or public.categories is None:
-        raise DataError("Expected public images with their card and its classes; these have none.")
-    return public.categories, len(public.spec.classes)
-
-
 def classes_per_label(n_categories: int, n_classes: int, share: float) -> int:
     """Return k, the public classes that each of K private ones takes when a share of all public classes is taken.
 
@@ -58,26 +45,6 @@ def classes_per_label(n_categories: int, n_classes: int, share: float) -> int:
             f"{n_categories} public classes cannot be shared out among {n_classes}: each needs one of its own."
         )
     return max(1, math.floor(share * n_categories / n_classes + 1e-9))
-
-
-def with_labels(public: PublicDataset, label_of: Mapping[int, int]) -> PublicDataset:
-    """Return the images of some public classes under new labels, in their order.
-
-    Args:
-        public: with ``categories``.
-        label_of: public class -> label; images of other classes are left out.
-
-    Raises:
-        RunError: if no image is left.
-    """
-    categories, n_categories = categories_of(public)
-    table = torch.full((n_categories,), -1)
-    table[torch.tensor(list(label_of), dtype=torch.int64)] = torch.tensor(list(label_of.values()), dtype=torch.int64)
-    labels = table[categories]
-    kept = (labels >= 0).nonzero().squeeze(1)
-    if not len(kept):
-        raise RunError(f"None of the {len(label_of)} chosen classes has a public image.")
-    return PublicDataset(public.spec, LabelledImages(public.data.images[kept], labels[kept]), categories[kept])
 
 
 def draw_share(
@@ -103,11 +70,11 @@ def draw_share(
     Raises:
         ConfigError: if too few classes are left to draw from.
     """
-    _, n_categories = categories_of(public)
+    _, n_categories = public.card_classes()
     count = n_classes * classes_per_label(n_categories, n_classes, share)
     label_of: dict[int, int] = {}
     if selected is not None:
-        taken, _ = categories_of(selected)
+        taken, _ = selected.card_classes()
         label_of.update(zip(taken.tolist(), selected.data.labels.tolist(), strict=True))
     free = [
         category for category in torch.randperm(n_categories, generator=generator).tolist() if category not in label_of
@@ -115,4 +82,4 @@ def draw_share(
     if len(free) < count:
         raise ConfigError(f"Of {n_categories} public classes {len(free)} are left; {count} were to be drawn.")
     label_of.update({category: category % n_classes for category in free[:count]})
-    return with_labels(public, label_of)
+    return public.relabelled(label_of)
