@@ -28,7 +28,7 @@ def public_card(n_categories: int = N_CATEGORIES, n: int = 400) -> DatasetSpec:
 
 
 def public_images(n_categories: int = N_CATEGORIES, n: int = 400, n_classes: int = 10) -> PublicDataset:
-    """Return patterns, one per public class, with noise; labels are the public class modulo K, as the harness has it."""
+    """Return patterns, one per public class, with noise; labels are the public class modulo K."""
     generator = torch.Generator().manual_seed(5)
     patterns = torch.rand(n_categories, 1, 8, 8, generator=generator).round() * 200 + 20
     categories = torch.arange(n) % n_categories

@@ -32,7 +32,7 @@ K = classes_per_label(N_CATEGORIES, 10, 0.5)
 class _Recorder(NoiseSource):
     """No noise, a fixed sample; keeps what it was to hide."""
 
-    def __init__(self, everybody: bool = True) -> None:
+    def __init__(self) -> None:
         super().__init__(bytes(32))
         self.exact: list[torch.Tensor] = []
         self.stds: list[float] = []
