@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,7 +15,7 @@ from dpib.catalogue import InstalledMethod
 from dpib.contribution import InstalledPrelude
 from dpib.errors import ConfigError, PluginError
 from dpib.machine import core_digest
-from dpib.prelude import Prelude, PreludeCard
+from dpib.prelude import Anchor, Prelude, PreludeCard
 from dpib.records import PreludeBlock
 from dpib.spec import (
     SELECTION,
@@ -181,24 +182,24 @@ def _prelude_problems(spec: RunSpec, card: MethodCard, preludes: Sequence[Prelud
     return problems
 
 
-def can_pretrain(synthesizer: type[Synthesizer]) -> bool:
-    """Return whether a method can learn from images that a prelude gives it."""
-    return synthesizer.pretrain is not Synthesizer.pretrain
+def can_learn_at(anchor: Anchor, synthesizer: type[Synthesizer]) -> bool:
+    """Return whether a method can learn from the images of a prelude with this anchor."""
+    pretrains = synthesizer.pretrain is not Synthesizer.pretrain
+    return pretrains or (anchor == "before-fine-tuning" and synthesizer.warm_up is not Synthesizer.warm_up)
 
 
-def _check_can_pretrain(spec: RunSpec, synthesizer: type[Synthesizer]) -> None:
-    if not spec.all_preludes or can_pretrain(synthesizer):
-        return
-    able = []
-    for method in catalogue.methods():
-        try:
-            able += [method.card.name] if can_pretrain(method.load()) else []
-        except PluginError:
+def _check_can_learn(spec: RunSpec, synthesizer: type[Synthesizer], preludes: Sequence[InstalledPrelude]) -> None:
+    for prelude in preludes:
+        if can_learn_at(prelude.card.anchor, synthesizer):
             continue
-    raise ConfigError(
-        f"{spec.method} learns from nothing before the private images, so {' and '.join(spec.all_preludes)} cannot "
-        f"precede it. Methods that do: {', '.join(able) or 'none'}."
-    )
+        able = []
+        for method in catalogue.methods():
+            with contextlib.suppress(PluginError):
+                able += [method.card.name] if can_learn_at(prelude.card.anchor, method.load()) else []
+        raise ConfigError(
+            f"{spec.method} learns from no image but the private ones, so {prelude.card.name} cannot precede it. "
+            f"Methods that can: {', '.join(able) or 'none'}."
+        )
 
 
 def _of_prelude(overrides: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -212,19 +213,20 @@ def _resolve_prelude(installed: InstalledPrelude, spec: RunSpec) -> JobPrelude:
     overrides = _of_prelude(spec.overrides, installed.card.name)
     if spec.selects and installed.card.name == SELECTION:
         overrides = {"share": SHARE} | overrides
-    variant = spec.variant if spec.variant in config.variants(installed.prelude) else None
+    variant = spec.variant if spec.variant in config.variants(installed.prelude, implementation.Config) else None
     own = spec.model_copy(update={"overrides": overrides, "variant": variant})
     return JobPrelude(installed, implementation, config.resolve(installed.prelude, implementation.Config, own))
 
 
 def _resolve_method(
-    method: InstalledMethod, synthesizer: type[Synthesizer], preludes: Sequence[InstalledPrelude], spec: RunSpec
+    method: InstalledMethod, synthesizer: type[Synthesizer], preludes: Sequence[JobPrelude], spec: RunSpec
 ) -> config.Resolved:
     """Resolve the settings of the method; a variant may be that of a prelude alone."""
     theirs = {f"{one.card.name}.{key}" for one in preludes for key in _of_prelude(spec.overrides, one.card.name)}
     overrides = {key: value for key, value in spec.overrides.items() if key not in theirs}
-    of_prelude = any(spec.variant in config.variants(one.prelude) for one in preludes)
-    variant = None if of_prelude and spec.variant not in config.variants(method.method) else spec.variant
+    of_prelude = any(f"variant.{spec.variant}" in one.resolved.layers for one in preludes)
+    ours = spec.variant in config.variants(method.method, synthesizer.Config)
+    variant = None if of_prelude and not ours else spec.variant
     own = spec.model_copy(update={"overrides": overrides, "variant": variant})
     return config.resolve(method.method, synthesizer.Config, own)
 
@@ -243,7 +245,8 @@ def prepare(spec: RunSpec) -> Job:
     preludes = [catalogue.prelude(name) for name in spec.all_preludes]
     _check_rules(spec, track, method.card, dataset, public, [one.card for one in preludes])
     synthesizer = method.load()
-    _check_can_pretrain(spec, synthesizer)
+    _check_can_learn(spec, synthesizer, preludes)
+    resolved = tuple(_resolve_prelude(one, spec) for one in preludes)
     return Job(
         spec=spec,
         track=track,
@@ -251,6 +254,6 @@ def prepare(spec: RunSpec) -> Job:
         public=public,
         method=method,
         synthesizer=synthesizer,
-        resolved=_resolve_method(method, synthesizer, preludes, spec),
-        preludes=tuple(_resolve_prelude(one, spec) for one in preludes),
+        resolved=_resolve_method(method, synthesizer, resolved, spec),
+        preludes=resolved,
     )

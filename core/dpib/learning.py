@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,15 +22,15 @@ from dpib.seeds import Seeds
 from dpib.spec import SHARE, sha256_text
 from dpib.synthesizer import Synthesizer
 
-Shared = Callable[[str, str, str], RunContext]
-"""Returns the context of a public stage, by its kind, its name and everything that it depends on."""
+Shared = Callable[[str], RunContext]
+"""Returns the context of a public stage, by everything that it depends on."""
 
 
 def shared_in(cache: Path, context: RunContext) -> Shared:
     """Return contexts in a folder that runs share: what they keep depends on nothing private and on no run's seed."""
 
-    def make(kind: str, name: str, depends_on: str) -> RunContext:
-        folder = cache / kind / name / sha256_text(depends_on)[:16]
+    def make(depends_on: str) -> RunContext:
+        folder = cache / "pretrain" / sha256_text(depends_on)[:16]
         return RunContext(folder, context.device, Seeds(0), context.reporter)
 
     return make
@@ -66,10 +68,11 @@ def learn(
     selected = next((images for _, images in released("before-pretraining")), None)
     images = _with_share(job, public, selected, private.task.n_classes, context)
     if images is not None:
-        own = selected is not None
-        synthesizer.pretrain(
-            images, context.within("pretrain") if own else _shared_pretraining(job, images, context, shared)
-        )
+        plan, basis = job.plan(context.device), synthesizer.pretraining_basis()
+        if basis is None:
+            basis = {"method": job.spec.method, "config": plan.config, "task": private.task.canonical()}
+        depends_on = _dependence(basis, plan.method_digest, images)
+        synthesizer.pretrain(images, shared(depends_on) if selected is None else context.within("pretrain"))
     for name, warm in released("before-fine-tuning"):
         synthesizer.warm_up(warm, context.within(f"warm up {name}"))
     synthesizer.fit(private)
@@ -82,8 +85,11 @@ def _run(
     name, task = one.card.name, private.task
     prelude = one.implementation(one.resolved.config, task, context.within(f"prelude {name}"))
     if public is not None:
-        depends_on = (name, one.resolved.config, one.installed.source_digest, core_digest(), _fingerprint(public))
-        prelude.prepare(public, shared("prelude", name, repr(depends_on)))
+        basis = prelude.preparation_basis()
+        if basis is None:
+            settings = one.resolved.config.model_dump(mode="json")
+            basis = {"prelude": name, "config": settings, "task": task.canonical()}
+        prelude.prepare(public, shared(_dependence(basis, one.installed.source_digest, public)))
     images = prelude.run(private, public)
     images.data.check_against(task.shape, task.n_classes, f"Images of {name}")
     if not len(images.data):
@@ -105,14 +111,8 @@ def _with_share(
     return images
 
 
-def _shared_pretraining(job: Job, images: PublicDataset, context: RunContext, shared: Shared) -> RunContext:
-    """Return the context of a pretraining shared by all runs that would do the same."""
-    plan = job.plan(context.device)
-    depends_on = (job.spec.method, plan.config, plan.method_digest, plan.core_digest, _fingerprint(images))
-    return shared("pretrain", job.spec.method, repr(depends_on))
-
-
-def _fingerprint(public: PublicDataset) -> tuple[str, str]:
-    """Return digests of the images with their labels, and of their categories."""
+def _dependence(basis: Mapping[str, Any], source_digest: str, public: PublicDataset) -> str:
+    """Return everything that a public stage depends on: its settings, the code, the images with both their labels."""
     categories = b"" if public.categories is None else public.categories.contiguous().numpy().tobytes()
-    return public.data.fingerprint, hashlib.sha256(categories).hexdigest()
+    seen = [public.data.fingerprint, hashlib.sha256(categories).hexdigest()]
+    return json.dumps([basis, source_digest, core_digest(), *seen], sort_keys=True)

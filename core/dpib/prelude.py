@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from dpib.spec import Frozen, Name, TaskInfo
 from dpib.synthesizer import MethodConfig
@@ -63,6 +64,14 @@ class Prelude(ABC):
             public: all public images, in the task's shape; ``public.categories`` are the card's own classes.
             context: keeps its state in the shared cache; use it here instead of ``self.context``.
         """
+
+    def preparation_basis(self) -> Mapping[str, Any] | None:
+        """Return what ``prepare`` depends on besides the public images: runs that agree on it share its result.
+
+        Returns:
+            JSON values, as ``Synthesizer.pretraining_basis``; None: the prelude, all its settings and the task.
+        """
+        return None
 
     @abstractmethod
     def run(self, private: PrivateDataset, public: PublicDataset | None) -> PublicDataset:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dpib.spec import Frozen, MethodCard, TaskInfo
 
@@ -45,12 +46,24 @@ class Synthesizer(ABC):
         Args:
             public: public images, already of the task's shape, with labels in 0..K-1.
             context: keeps its state in the shared pretraining cache, or in the run folder where a private query chose
-                the images; use it here instead of ``self.context``.
+                the images; use it here instead of ``self.context``, its seeds too: shared ones do not depend on the
+                run's.
         """
         raise NotImplementedError(f"{type(self).__name__} declares public data but has no pretrain().")
 
+    def pretraining_basis(self) -> Mapping[str, Any] | None:
+        """Return what ``pretrain`` depends on besides the public images: runs that agree on it share its result.
+
+        Returns:
+            JSON values (a name for the algorithm, shapes, settings), whatever the method, ε and seed; None, the safe
+            default: the method, all its settings and the task.
+        """
+        return None
+
     def warm_up(self, images: PublicDataset, context: RunContext) -> None:
-        """Learn from images that a prelude released, after public images and before private ones; see ``pretrain``.
+        """Learn from images that a prelude released, after public images and before private ones.
+
+        By default by ``pretrain``: a method whose ``pretrain`` starts from fresh weights overrides this.
 
         Args:
             images: released images of the task's shape; few of them.

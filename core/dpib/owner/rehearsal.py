@@ -73,6 +73,6 @@ def rehearse(job: OwnerJob) -> tuple[Charge, ...]:
             private,
             public,
             context,
-            lambda *_: _SkippingContext(folder, "cpu", Seeds(0), Reporter()),
+            lambda _: _SkippingContext(folder, "cpu", Seeds(0), Reporter()),
         )
         return ledger.charges

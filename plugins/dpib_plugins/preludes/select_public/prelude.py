@@ -17,6 +17,8 @@ Deviations: see ``deviations`` of the card.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -76,6 +78,11 @@ class SelectPublic(Prelude):
             context=context,
         )
         self._selector = selector
+
+    def preparation_basis(self) -> Mapping[str, Any]:
+        """Return network and schedule of the classifier: whatever the share and the noise, it is the same one."""
+        settings = {name: value for name, value in self.config.model_dump().items() if name.startswith("selector")}
+        return {"algorithm": "selector", "shape": self.task.shape, "settings": settings}
 
     def run(self, private: PrivateDataset, public: PublicDataset | None) -> PublicDataset:
         """Release the histogram and return the public images of the chosen classes."""
