@@ -9,8 +9,8 @@ Tables apply in this order; each is optional and later values win:
 5. ``[variant.<name>]``, only if asked for with ``--variant``
 6. ``--set key=value``
 
-A file whose first line is ``extends = "../other/presets.toml"`` takes the tables of that file, key by key its own
-values winning in every table.
+A file whose first line is ``extends = "../other/presets.toml"``, or a list of such paths, takes the tables of these
+files, key by key; in every table later files win, and its own values win over all.
 
 What a person asks for by name (5, 6) wins over what follows from the point of the benchmark (1 to 4): otherwise a
 variant's size would silently depend on the dataset. A table may name a dataset that is not installed here.
@@ -160,13 +160,20 @@ def _tables_of(path: Path, name: str, fields: set[str], extended_by: tuple[Path,
     tables = _flatten(document, fields, path)
     for table_name, table in tables.items():
         _check_keys(table, fields, f"{path}, table [{table_name}]")
-    if base is None:
-        return tables
-    chain = (*extended_by, path.resolve())
-    if not isinstance(base, str) or (path.parent / base).resolve() in chain:
-        raise ConfigError(f"{path}: expected extends = the path of another preset file, got {base!r}.")
-    inherited = _tables_of(path.parent / base, name, fields, chain)
-    return {key: {**inherited.get(key, {}), **tables.get(key, {})} for key in {**inherited, **tables}}
+    bases, chain = (
+        base if isinstance(base, list) else [base] if base is not None else [],
+        (*extended_by, path.resolve()),
+    )
+    inherited: Tables = {}
+    for one in bases:
+        if not isinstance(one, str) or (path.parent / one).resolve() in chain:
+            raise ConfigError(f"{path}: expected extends = paths of other preset files, got {base!r}.")
+        inherited = _merged(inherited, _tables_of(path.parent / one, name, fields, chain))
+    return _merged(inherited, tables)
+
+
+def _merged(tables: Tables, winning: Tables) -> Tables:
+    return {key: {**tables.get(key, {}), **winning.get(key, {})} for key in {**tables, **winning}}
 
 
 def _flatten(document: Mapping[str, Any], fields: set[str], path: Path) -> Tables:

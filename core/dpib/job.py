@@ -174,8 +174,10 @@ def _prelude_problems(spec: RunSpec, card: MethodCard, preludes: Sequence[Prelud
         problems.append(f"{' and '.join(narrowing)} both choose the images to pretrain on; one prelude can")
     if narrowing and spec.draws and not spec.selects:
         problems.append(f"{narrowing[0]} chooses from all public images, not from those of --public {spec.public}")
-    if card.preludes and SELECTION in card.preludes and spec.public_share:
+    if SELECTION in card.preludes and spec.public_share:
         problems.append(f"{card.name} selects its public images itself; give --public {spec.public_dataset}")
+    if SELECTION in card.preludes and spec.pretrain == "unconditional":
+        problems.append(f"{card.name} learns selected images under the labels they were selected for; drop --pretrain")
     problems += [
         f"{card.name} has {name} built in; drop --prelude {name}" for name in spec.preludes if name in card.preludes
     ]

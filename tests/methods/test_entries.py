@@ -8,7 +8,7 @@ import pytest
 
 from dpib.synthesizer import Synthesizer
 
-NAMES = ("dp_gan", "dp_kernel", "dp_means", "dp_merf", "dp_ntk", "pe", "real", "uniform")
+NAMES = ("dp_feta", "dp_gan", "dp_kernel", "dp_means", "dp_merf", "dp_ntk", "pe", "privimage", "real", "uniform")
 
 
 @pytest.mark.parametrize("name", NAMES)
