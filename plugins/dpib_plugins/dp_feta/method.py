@@ -6,8 +6,8 @@ from noisy gradients is the difference.
 Paper: Li, Gong, Li, Zhao, Hou, Wang (IEEE S&P 2025); settings from DPImageBench (2025), appendix C.
 
 Released: the noisy sums of ``central-images``, n times over a Poisson sample, sensitivity R; then in each of T steps,
-over a Poisson sample, the sum of per-record gradients as ``dpdm`` releases it, sensitivity C under add-or-remove-one, on
-all budget that is left. The warm-up on central images is post-processing of the first releases.
+over a Poisson sample, the sum of per-record gradients as ``dpdm`` releases it, sensitivity C under add-or-remove-one,
+on all budget that is left. The warm-up on central images is post-processing of the first releases.
 
 Public: image shape, classes, the nominal size N₀ that sets sample rates and divisors, initial weights and all noise
 of the diffusion process, from seeds.
