@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from method_harness import Harness
+from method_harness import Harness, Silent
 from public_images import public_images
 
 from dpib import catalogue, config
@@ -146,6 +146,9 @@ def _charges(method, settings, dataset, epsilon, folder):
     return ledger.charges, accountants.epsilon([charge.event for charge in ledger.charges], card.delta)
 
 
+QUICK = {"steps": 100, "noise_multiplicity": 2, "batch_size": 100, "warm_up_steps": 150}
+"""Of the demo preset, what takes a test's time."""
+
 POINTS = [("mnist", 1.0), ("cifar100", 10.0), ("eurosat", 1.0), ("celeba-male-32", 10.0), ("camelyon17", 1.0)]
 
 
@@ -168,11 +171,14 @@ def test_query_and_training_spend_the_budget_and_no_more(method, dataset, epsilo
 
 
 def test_the_cost_of_the_queries_is_what_the_privacy_reference_says(tmp_path):
-    """MNIST, ε = 1: σ_c = 5, five releases cost ε = 0.21 and lift σ from 14.47 to 14.80 (by PLD)."""
+    """MNIST, ε = 1: five releases at σ_c = 5 cost ε = 0.21 and lift σ by 2.3 %, from 14.43 to 14.76.
+
+    The reference has 14.47 and 14.80, both 0.3 % on the safe side (docs/decisions/0005).
+    """
     charges, _ = _charges(DpFeta, _settings("dp-feta", "mnist", 1.0), "mnist", 1.0, tmp_path)
     delta = catalogue.dataset("mnist").delta
     assert accountants.epsilon([charges[0].event], delta) == pytest.approx(0.21, abs=0.005)
-    assert charges[1].event.noise_multiplier == pytest.approx(14.80, abs=0.01)
+    assert charges[1].event.noise_multiplier == pytest.approx(14.756, abs=0.01)
 
 
 def _method(method, harness, public=None):
@@ -229,3 +235,17 @@ def test_stopped_after_the_query_it_is_paid_for_once(method, tmp_path, digits, b
     resumed.fit(again.private)
     assert len(again.ledger.charges) == 2
     assert torch.equal(resumed.generate(balanced), expected.generate(balanced))
+
+
+def test_without_noise_dp_feta_learns_the_digits(tmp_path, digits, balanced):
+    """At least 80 % of generated digits are nearest to the mean of their class."""
+    harness = Harness(tmp_path, digits, noise=Silent())
+    method = DpFeta(
+        _settings("dp-feta", "digits", 10.0, "demo-v1").model_copy(update=QUICK), harness.task, harness.context
+    )
+    method.fit(harness.private)
+    means = torch.stack([digits.images[digits.labels == k].float().mean(0).flatten() for k in range(10)])
+    images = method.generate(balanced)
+    nearest = torch.cdist(images.float().flatten(1), means).argmin(1)
+    assert float((nearest == balanced).float().mean()) >= 0.8
+    assert float(images[balanced == 3].float().std(0).mean()) > 5  # not one image per class
