@@ -152,7 +152,9 @@ def test_churn_leaves_mean_and_spread_of_a_gaussian():
     assert float(found.std()) == pytest.approx(SPREAD, rel=0.06)
 
 
-@pytest.mark.parametrize("sampler", [Sampler("euler", 250), Sampler("heun", 18), Sampler("euler", 1), Sampler("heun", 1)])
+@pytest.mark.parametrize(
+    "sampler", [Sampler("euler", 250), Sampler("heun", 18), Sampler("euler", 1), Sampler("heun", 1)]
+)
 def test_a_sampler_evaluates_as_often_as_it_says_and_ends_with_a_denoised_image(sampler):
     seen = []
 

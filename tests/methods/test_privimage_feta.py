@@ -146,9 +146,6 @@ def _charges(method, settings, dataset, epsilon, folder):
     return ledger.charges, accountants.epsilon([charge.event for charge in ledger.charges], card.delta)
 
 
-QUICK = {"steps": 100, "noise_multiplicity": 2, "batch_size": 100, "warm_up_steps": 150}
-"""Of the demo preset, what takes a test's time."""
-
 POINTS = [("mnist", 1.0), ("cifar100", 10.0), ("eurosat", 1.0), ("celeba-male-32", 10.0), ("camelyon17", 1.0)]
 
 
@@ -240,9 +237,7 @@ def test_stopped_after_the_query_it_is_paid_for_once(method, tmp_path, digits, b
 def test_without_noise_dp_feta_learns_the_digits(tmp_path, digits, balanced):
     """At least 80 % of generated digits are nearest to the mean of their class."""
     harness = Harness(tmp_path, digits, noise=Silent())
-    method = DpFeta(
-        _settings("dp-feta", "digits", 10.0, "demo-v1").model_copy(update=QUICK), harness.task, harness.context
-    )
+    method = DpFeta(_settings("dp-feta", "digits", 10.0, "demo-v1"), harness.task, harness.context)
     method.fit(harness.private)
     means = torch.stack([digits.images[digits.labels == k].float().mean(0).flatten() for k in range(10)])
     images = method.generate(balanced)
