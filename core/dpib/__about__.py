@@ -2,5 +2,5 @@
 
 __version__ = "0.1.0"
 
-API_VERSION = (1, 0)
+API_VERSION = (1, 1)
 """Version of ``dpib.api``: minor is additive, major ends with a deprecation cycle."""

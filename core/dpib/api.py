@@ -28,6 +28,7 @@ from dpib.errors import (
 from dpib.grids.base import Outcome, Runner, RunnerCard, RunnerPlugin, RunnerSettings, Task
 from dpib.hooks import hookimpl
 from dpib.metrics.base import EvalInputs, Metric, MetricCard, MetricPlugin
+from dpib.prelude import Prelude, PreludeCard, PreludePlugin
 from dpib.privacy.events import SampledGaussian
 from dpib.progress import RunEvent
 from dpib.records import Score
@@ -37,6 +38,7 @@ from dpib.synthesizer import Method, MethodConfig, Synthesizer
 if TYPE_CHECKING:
     from dpib.context import RunContext
     from dpib.data.images import LabelledImages, PublicDataset, Splits
+    from dpib.data.public import classes_per_label
     from dpib.metrics.extractors import FeatureExtractor, build_extractor
     from dpib.privacy.dpsgd import DpSgdPlan
     from dpib.privacy.hashing import RecordHash
@@ -71,6 +73,9 @@ __all__ = [
     "OuterProducts",
     "PartModel",
     "PluginError",
+    "Prelude",
+    "PreludeCard",
+    "PreludePlugin",
     "PrivacyError",
     "PrivateDataset",
     "PublicDataset",
@@ -97,6 +102,7 @@ __all__ = [
     "UnknownName",
     "UnsupportedMechanism",
     "build_extractor",
+    "classes_per_label",
     "hookimpl",
 ]
 
@@ -112,6 +118,7 @@ _NEEDS_TORCH = {
     "RunContext": "dpib.context",
     "Splits": "dpib.data.images",
     "build_extractor": "dpib.metrics.extractors",
+    "classes_per_label": "dpib.data.public",
 }
 
 

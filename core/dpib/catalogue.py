@@ -1,4 +1,4 @@
-"""Looks names up: datasets, tracks, metrics and methods, built in or from plugins. Imports no torch.
+"""Looks names up: datasets, tracks, metrics, methods and preludes, built in or from plugins. Imports no torch.
 
 What dpib brings is found without importing any plugin; other names, and whole lists, load all plugins.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from dpib import plugins
-from dpib.contribution import Contribution, InstalledMethod
+from dpib.contribution import Contribution, InstalledMethod, InstalledPrelude
 from dpib.dataset_spec import DatasetSpec
 from dpib.errors import UnknownName
 from dpib.grids.base import RunnerPlugin
@@ -99,7 +99,11 @@ def method(name: str) -> InstalledMethod:
         UnknownName: if nobody brings it; suggests the nearest.
         PluginError: if its plugin is broken or its name claimed twice.
     """
-    return plugins.load_method(name)
+    try:
+        return plugins.load_method(name)
+    except UnknownName:
+        plugins.load_all()  # only then is it known which entry points are methods
+        raise UnknownName("method", name, plugins.registry().method_names) from None
 
 
 def methods() -> tuple[InstalledMethod, ...]:
@@ -107,4 +111,25 @@ def methods() -> tuple[InstalledMethod, ...]:
     plugins.load_all()
     known = _loaded(lambda source: ((one, source) for one in source.methods))
     found = (InstalledMethod(one, source.distribution, source.version) for one, source in known)
+    return tuple(sorted(found, key=lambda one: one.card.name))
+
+
+def prelude(name: str) -> InstalledPrelude:
+    """Return a prelude, importing at most its own plugin.
+
+    Raises:
+        UnknownName: if nobody brings it; suggests the nearest.
+        PluginError: if its plugin is broken or its name claimed twice.
+    """
+    try:
+        return plugins.load_prelude(name)
+    except UnknownName:
+        raise UnknownName("prelude", name, (one.card.name for one in preludes())) from None
+
+
+def preludes() -> tuple[InstalledPrelude, ...]:
+    """Return all preludes that can be loaded, by name."""
+    plugins.load_all()
+    known = _loaded(lambda source: ((one, source) for one in source.preludes))
+    found = (InstalledPrelude(one, source.distribution, source.version) for one, source in known)
     return tuple(sorted(found, key=lambda one: one.card.name))

@@ -1,4 +1,4 @@
-"""Resolves a method's hyper-parameters from its preset file and the command line. Imports no torch.
+"""Resolves the hyper-parameters of a method or a prelude from its preset file and the command line. Imports no torch.
 
 Tables apply in this order; each is optional and later values win:
 
@@ -9,8 +9,8 @@ Tables apply in this order; each is optional and later values win:
 5. ``[variant.<name>]``, only if asked for with ``--variant``
 6. ``--set key=value``
 
-A file whose first line is ``extends = "../other/presets.toml"`` takes the tables of that file, key by key its own
-values winning in every table.
+A file whose first line is ``extends = "../other/presets.toml"``, or a list of such paths, takes the tables of these
+files, key by key; in every table later files win, and its own values win over all.
 
 What a person asks for by name (5, 6) wins over what follows from the point of the benchmark (1 to 4): otherwise a
 variant's size would silently depend on the dataset. A table may name a dataset that is not installed here.
@@ -24,7 +24,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import ValidationError
 
@@ -32,7 +32,32 @@ from dpib import catalogue
 from dpib.errors import ConfigError, PluginError, UnknownName
 from dpib.loading import module_folder
 from dpib.spec import RunSpec
-from dpib.synthesizer import Method, MethodConfig
+from dpib.synthesizer import MethodConfig
+
+
+class Card(Protocol):
+    """What has a name."""
+
+    @property
+    def name(self) -> str:
+        """The name."""
+
+
+class Configurable(Protocol):
+    """What has presets: a ``Method`` or a ``PreludePlugin``."""
+
+    @property
+    def card(self) -> Card:
+        """Names it."""
+
+    @property
+    def implementation(self) -> str:
+        """Dotted path of its class."""
+
+    @property
+    def presets(self) -> str | None:
+        """File beside that class."""
+
 
 Scalar = bool | int | float | str
 Tables = dict[str, Mapping[str, Any]]
@@ -75,11 +100,22 @@ def parse_override(text: str) -> tuple[str, Scalar]:
     return key, value
 
 
-def resolve(method: Method, config_class: type[MethodConfig], spec: RunSpec) -> Resolved:
+def variants(method: Configurable, config_class: type[MethodConfig]) -> set[str]:
+    """Return the names of the variants that a preset file has.
+
+    Raises:
+        ConfigError: if the file has an unknown table or key.
+        PluginError: if the file is missing.
+    """
+    _, tables = _read_presets(method, set(config_class.model_fields))
+    return {name.removeprefix("variant.") for name in tables if name.startswith("variant.")}
+
+
+def resolve(method: Configurable, config_class: type[MethodConfig], spec: RunSpec) -> Resolved:
     """Return the hyper-parameters of a method at one point of the benchmark.
 
     Args:
-        method: whose preset file to read, if it has one.
+        method: the method or prelude whose preset file to read, if it has one.
         config_class: ``Config`` of its class.
         spec: gives track, dataset, ε, variant and overrides.
 
@@ -106,7 +142,7 @@ def resolve(method: Method, config_class: type[MethodConfig], spec: RunSpec) -> 
     return Resolved(config, layers, tuple(changed))
 
 
-def _read_presets(method: Method, fields: set[str]) -> tuple[Path, Tables]:
+def _read_presets(method: Configurable, fields: set[str]) -> tuple[Path, Tables]:
     if method.presets is None:
         return Path(), {}
     path = module_folder(method.implementation.partition(":")[0]) / method.presets
@@ -124,13 +160,20 @@ def _tables_of(path: Path, name: str, fields: set[str], extended_by: tuple[Path,
     tables = _flatten(document, fields, path)
     for table_name, table in tables.items():
         _check_keys(table, fields, f"{path}, table [{table_name}]")
-    if base is None:
-        return tables
-    chain = (*extended_by, path.resolve())
-    if not isinstance(base, str) or (path.parent / base).resolve() in chain:
-        raise ConfigError(f"{path}: expected extends = the path of another preset file, got {base!r}.")
-    inherited = _tables_of(path.parent / base, name, fields, chain)
-    return {key: {**inherited.get(key, {}), **tables.get(key, {})} for key in {**inherited, **tables}}
+    bases, chain = (
+        base if isinstance(base, list) else [base] if base is not None else [],
+        (*extended_by, path.resolve()),
+    )
+    inherited: Tables = {}
+    for one in bases:
+        if not isinstance(one, str) or (path.parent / one).resolve() in chain:
+            raise ConfigError(f"{path}: expected extends = paths of other preset files, got {base!r}.")
+        inherited = _merged(inherited, _tables_of(path.parent / one, name, fields, chain))
+    return _merged(inherited, tables)
+
+
+def _merged(tables: Tables, winning: Tables) -> Tables:
+    return {key: {**tables.get(key, {}), **winning.get(key, {})} for key in {**tables, **winning}}
 
 
 def _flatten(document: Mapping[str, Any], fields: set[str], path: Path) -> Tables:
@@ -182,7 +225,7 @@ def _eps(epsilon: float) -> str:
     return f"eps{epsilon!r}".removesuffix(".0")
 
 
-def _select(method: Method, tables: Mapping[str, Mapping[str, Any]], spec: RunSpec) -> tuple[str, ...]:
+def _select(method: Configurable, tables: Mapping[str, Mapping[str, Any]], spec: RunSpec) -> tuple[str, ...]:
     family = catalogue.track(spec.track).family
     order = ["default", family, f"{family}.{spec.dataset}", f"{family}.{spec.dataset}.{_eps(spec.epsilon)}"]
     if spec.variant is not None:

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 
@@ -18,6 +18,7 @@ from dpib.seeds import Seeds
 
 CHECKPOINT_EVERY_SECONDS = 30.0
 T = TypeVar("T")
+_SUFFIX = ".pt"
 
 
 class Stateful(Protocol):
@@ -75,15 +76,20 @@ class RunContext:
         """Where mechanisms of the harness keep private values until the run is finished; not for methods."""
         return self._folder / HIDDEN
 
-    def _path(self, name: str) -> Path:
-        path = self._file(name)
+    def within(self, name: str) -> Self:
+        """Return a context whose state lies in a folder of its own inside this one's; everything else is shared."""
+        folder = self._path(name, "")
+        return type(self)(folder, self.device, self.seeds, self.reporter)
+
+    def _path(self, name: str, suffix: str = _SUFFIX) -> Path:
+        path = self._file(name, suffix)
         if path in self._paths:
             raise RunError(f"Two pieces of state are kept as '{path.name}' ('{name}'). Give each its own name.")
         self._paths.add(path)
         return path
 
-    def _file(self, name: str) -> Path:
-        return self._folder / (name.replace(" ", "-").replace("/", "-") + ".pt")
+    def _file(self, name: str, suffix: str = _SUFFIX) -> Path:
+        return self._folder / (name.replace(" ", "-").replace("/", "-") + suffix)
 
     def once(self, name: str, compute: Callable[[], T]) -> T:
         """Return ``compute()``, computed once per run and found again after a crash.

@@ -15,12 +15,13 @@ from dpib.grids.base import RunnerPlugin
 from dpib.hooks import PROJECT, HookSpecs
 from dpib.loading import resolve, source_digest
 from dpib.metrics.base import MetricPlugin
+from dpib.prelude import Prelude, PreludeCard, PreludePlugin
 from dpib.spec import MethodCard, Track
 from dpib.synthesizer import Method, Synthesizer
 
 Item = TypeVar("Item")
 UNPACKAGED = "unpackaged"
-Kind = Literal["method", "dataset", "metric", "track", "runner"]
+Kind = Literal["method", "prelude", "dataset", "metric", "track", "runner"]
 
 
 def new_manager() -> pluggy.PluginManager:
@@ -61,6 +62,36 @@ class InstalledMethod:
 
 
 @dataclass(frozen=True)
+class InstalledPrelude:
+    """A prelude and who ships it; loading its class is left until it runs."""
+
+    prelude: PreludePlugin
+    distribution: str
+    version: str
+
+    @property
+    def card(self) -> PreludeCard:
+        """What the prelude says about itself."""
+        return self.prelude.card
+
+    @property
+    def source_digest(self) -> str:
+        """SHA-256 of the package or file that holds the class (``source_digest``)."""
+        return source_digest(self.prelude.implementation)
+
+    def load(self) -> type[Prelude]:
+        """Import and return the class.
+
+        Raises:
+            PluginError: if it cannot be imported or is not a ``Prelude``.
+        """
+        found = resolve(self.prelude.implementation)
+        if not (isinstance(found, type) and issubclass(found, Prelude)):
+            raise PluginError(f"'{self.prelude.implementation}' is not a Prelude; got {found!r}.")
+        return found
+
+
+@dataclass(frozen=True)
 class Contribution:
     """Everything one plugin registered, all or nothing.
 
@@ -74,6 +105,7 @@ class Contribution:
     distribution: str
     version: str
     methods: tuple[Method, ...] = ()
+    preludes: tuple[PreludePlugin, ...] = ()
     datasets: tuple[DatasetSpec, ...] = ()
     metrics: tuple[MetricPlugin, ...] = ()
     tracks: tuple[Track, ...] = ()
@@ -87,6 +119,7 @@ class Contribution:
     def names(self) -> Iterator[tuple[Kind, str]]:
         """Yield (kind, name) of everything brought."""
         yield from (("method", method.card.name) for method in self.methods)
+        yield from (("prelude", prelude.card.name) for prelude in self.preludes)
         yield from (("dataset", dataset.name) for dataset in self.datasets)
         yield from (("metric", metric.card.name) for metric in self.metrics)
         yield from (("track", track.name) for track in self.tracks)
@@ -118,6 +151,7 @@ def collect(plugin: object, name: str, distribution: str, version: str) -> Contr
         distribution,
         version,
         methods=ask("dpib_synthesizers", Method),
+        preludes=ask("dpib_preludes", PreludePlugin),
         datasets=ask("dpib_datasets", DatasetSpec),
         metrics=ask("dpib_metrics", MetricPlugin),
         tracks=ask("dpib_tracks", Track),

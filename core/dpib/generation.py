@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
@@ -11,11 +10,10 @@ from torch import nn
 from dpib.context import RunContext
 from dpib.data.images import LabelledImages, PublicDataset
 from dpib.errors import RunError
-from dpib.files import taking_turns
 from dpib.job import Job
+from dpib.learning import learn, shared_in
 from dpib.privacy.private import PrivateDataset
-from dpib.seeds import Seeds
-from dpib.spec import TaskInfo, sha256_text
+from dpib.spec import TaskInfo
 from dpib.synthesizer import Synthesizer
 
 
@@ -39,7 +37,7 @@ def make_images(
     cache: Path,
     context: RunContext,
 ) -> LabelledImages:
-    """Pretrain, fit and generate; state goes through ``context``, so that the same call continues.
+    """Learn (``dpib.learning``) and generate; state goes through ``context``, so that the same call continues.
 
     Args:
         job: the method and its settings.
@@ -58,9 +56,7 @@ def make_images(
         DpibError: whatever the method or a mechanism refuses.
     """
     synthesizer = job.synthesizer(job.resolved.config, task, context)
-    if public:
-        _pretrain(job, synthesizer, public, cache, context)
-    synthesizer.fit(private)
+    learn(job, synthesizer, private, public, context, shared_in(cache, context))
     context.once("parameters", lambda: count_parameters(synthesizer))
     labels = balanced_labels(n_images, task.n_classes)
     with context.reporter.task("generate"):
@@ -71,24 +67,3 @@ def make_images(
             f"{(n_images, *task.shape)}."
         )
     return LabelledImages(images, labels)
-
-
-def _pretrain(job: Job, synthesizer: Synthesizer, public: PublicDataset, cache: Path, context: RunContext) -> None:
-    """Pretrain in a folder shared by all runs that would do the same: it depends on nothing private.
-
-    Of several processes one does it; the others wait and then find it done.
-    """
-    plan = job.plan(context.device)
-    basis = synthesizer.pretraining_basis()
-    if basis is None:
-        basis = {"method": job.spec.method, "config": plan.config, "task": synthesizer.task.canonical()}
-    key = sha256_text(
-        json.dumps([basis, plan.method_digest, plan.core_digest, public.data.fingerprint], sort_keys=True)
-    )
-    folder = cache / "pretrain" / key[:16]
-    reporter = context.reporter
-    with (
-        reporter.task("pretrain"),
-        taking_turns(folder, lambda: reporter.note("Waiting for another run that makes the same pretraining.")),
-    ):
-        synthesizer.pretrain(public, RunContext(folder, context.device, Seeds(0), reporter))

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from dpib.dataset_spec import DatasetSpec
     from dpib.grids.base import RunnerPlugin
     from dpib.metrics.base import MetricPlugin
+    from dpib.prelude import PreludePlugin
     from dpib.progress import RunEvent
     from dpib.spec import Track
     from dpib.synthesizer import Method
@@ -26,6 +27,10 @@ class HookSpecs:
     @hookspec
     def dpib_synthesizers(self) -> Sequence[Method]:  # type: ignore[empty-body]
         """Return the methods this plugin brings: cards and where their classes are."""
+
+    @hookspec
+    def dpib_preludes(self) -> Sequence[PreludePlugin]:  # type: ignore[empty-body]
+        """Return preludes: private queries that give any method images to learn from first."""
 
     @hookspec
     def dpib_datasets(self) -> Sequence[DatasetSpec]:  # type: ignore[empty-body]

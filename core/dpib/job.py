@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -11,12 +12,41 @@ from pydantic import ValidationError
 
 from dpib import catalogue, config
 from dpib.catalogue import InstalledMethod
+from dpib.contribution import InstalledPrelude
 from dpib.dataset_spec import DatasetSpec, FolderSource
-from dpib.errors import ConfigError, UnknownName
+from dpib.errors import ConfigError, PluginError
 from dpib.machine import core_digest
-from dpib.spec import MethodCard, RunSpec, Track, describe_validation_error, sha256_text
+from dpib.prelude import Anchor, Prelude, PreludeCard
+from dpib.records import PreludeBlock
+from dpib.spec import SELECTION, SHARE, MethodCard, RunSpec, Track, describe_validation_error, sha256_text
 from dpib.synthesizer import Synthesizer
 from dpib.workspace import RunPlan
+
+
+@dataclass(frozen=True)
+class JobPrelude:
+    """A prelude of a run with its settings."""
+
+    installed: InstalledPrelude
+    implementation: type[Prelude]
+    resolved: config.Resolved
+
+    @property
+    def card(self) -> PreludeCard:
+        """What the prelude says about itself."""
+        return self.installed.card
+
+    def block(self) -> PreludeBlock:
+        """Return what the plan and the record say of it."""
+        return PreludeBlock(
+            name=self.card.name,
+            distribution=self.installed.distribution,
+            version=self.installed.version,
+            source_digest=self.installed.source_digest,
+            config=self.resolved.config.model_dump(mode="json"),
+            layers=self.resolved.layers,
+            changed=self.resolved.changed,
+        )
 
 
 @dataclass(frozen=True)
@@ -30,6 +60,7 @@ class Job:
     method: InstalledMethod
     synthesizer: type[Synthesizer]
     resolved: config.Resolved
+    preludes: tuple[JobPrelude, ...] = ()
 
     def plan(self, device: str) -> RunPlan:
         """Return what the run folder is begun for.
@@ -50,6 +81,7 @@ class Job:
             rules_digest=sha256_text("\n".join(cards)),
             device=device,
             torch_version=version("torch"),
+            preludes=tuple(prelude.block() for prelude in self.preludes),
         )
 
 
@@ -94,25 +126,102 @@ def _is_own(dataset: DatasetSpec) -> bool:
 
 
 def _check_rules(
-    spec: RunSpec, track: Track, card: MethodCard, dataset: DatasetSpec, public: DatasetSpec | None
+    spec: RunSpec,
+    track: Track,
+    card: MethodCard,
+    dataset: DatasetSpec,
+    public: DatasetSpec | None,
+    preludes: Sequence[PreludeCard],
 ) -> None:
-    """Refuse a spec that the track or the method's card does not allow; all problems at once."""
+    """Refuse a spec that the track or a card does not allow; all problems at once."""
     problems = []
     if spec.dataset not in track.datasets and not _is_own(dataset):
         problems.append(f"track {track.name} has the datasets {', '.join(track.datasets)}, not {spec.dataset}")
     if public and spec.public_dataset not in track.public_datasets and not _is_own(public):
         allowed = ", ".join(track.public_datasets) or "none"
         problems.append(f"track {track.name} has the public datasets {allowed}, not {spec.public_dataset}")
-    if spec.public_share:
-        problems.append(f"no installed prelude selects a share of public data ('{spec.public}')")
     if card.public_data == "unused" and spec.public_dataset:
         problems.append(f"{card.name} does not use public data; drop --public")
-    if card.public_data == "required" and not spec.public_dataset:
-        problems.append(f"{card.name} needs public data; add --public, e.g. one of {', '.join(track.public_datasets)}")
+    needing = [card.name] if card.public_data == "required" else []
+    needing += [one.name for one in preludes if one.public_data == "required"]
+    if needing and not spec.public_dataset:
+        examples = ", ".join(track.public_datasets) or "your own"
+        problems.append(f"{' and '.join(needing)} needs public data; add --public, e.g. one of {examples}")
+    if (spec.pretrain == "none") != (spec.public_dataset is None):
+        problems.append(f"--pretrain {spec.pretrain} does not go with --public {spec.public}")
+    problems += _prelude_problems(spec, card, preludes)
     if problems:
         raise ConfigError(f"This run is not possible: {'; '.join(problems)}.")
-    if spec.preludes:
-        raise UnknownName("prelude", spec.preludes[0], ())
+
+
+def _prelude_problems(spec: RunSpec, card: MethodCard, preludes: Sequence[PreludeCard]) -> list[str]:
+    """Return what is wrong with the preludes of a spec."""
+    problems = []
+    names = [one.name for one in preludes]
+    if len(set(names)) < len(names):
+        problems.append(f"--public {spec.public} selects by {SELECTION} already; drop --prelude {SELECTION}")
+    narrowing = [one.name for one in preludes if one.anchor == "before-pretraining"]
+    if len(set(narrowing)) > 1:
+        problems.append(f"{' and '.join(narrowing)} both choose the images to pretrain on; one prelude can")
+    if narrowing and spec.draws and not spec.selects:
+        problems.append(f"{narrowing[0]} chooses from all public images, not from those of --public {spec.public}")
+    if SELECTION in card.preludes and spec.public_share:
+        problems.append(f"{card.name} selects its public images itself; give --public {spec.public_dataset}")
+    if SELECTION in card.preludes and spec.pretrain == "unconditional":
+        problems.append(f"{card.name} learns selected images under the labels they were selected for; drop --pretrain")
+    problems += [
+        f"{card.name} has {name} built in; drop --prelude {name}" for name in spec.preludes if name in card.preludes
+    ]
+    return problems
+
+
+def can_learn_at(anchor: Anchor, synthesizer: type[Synthesizer]) -> bool:
+    """Return whether a method can learn from the images of a prelude with this anchor."""
+    pretrains = synthesizer.pretrain is not Synthesizer.pretrain
+    return pretrains or (anchor == "before-fine-tuning" and synthesizer.warm_up is not Synthesizer.warm_up)
+
+
+def _check_can_learn(spec: RunSpec, synthesizer: type[Synthesizer], preludes: Sequence[InstalledPrelude]) -> None:
+    for prelude in preludes:
+        if can_learn_at(prelude.card.anchor, synthesizer):
+            continue
+        able = []
+        for method in catalogue.methods():
+            with contextlib.suppress(PluginError):
+                able += [method.card.name] if can_learn_at(prelude.card.anchor, method.load()) else []
+        raise ConfigError(
+            f"{spec.method} learns from no image but the private ones, so {prelude.card.name} cannot precede it. "
+            f"Methods that can: {', '.join(able) or 'none'}."
+        )
+
+
+def _of_prelude(overrides: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return what ``--set NAME.key=value`` changes of a prelude."""
+    return {key.removeprefix(f"{name}."): value for key, value in overrides.items() if key.startswith(f"{name}.")}
+
+
+def _resolve_prelude(installed: InstalledPrelude, spec: RunSpec) -> JobPrelude:
+    """Load a prelude and resolve its settings; a variant applies if its preset file has it."""
+    implementation = installed.load()
+    overrides = _of_prelude(spec.overrides, installed.card.name)
+    if spec.selects and installed.card.name == SELECTION:
+        overrides = {"share": SHARE} | overrides
+    variant = spec.variant if spec.variant in config.variants(installed.prelude, implementation.Config) else None
+    own = spec.model_copy(update={"overrides": overrides, "variant": variant})
+    return JobPrelude(installed, implementation, config.resolve(installed.prelude, implementation.Config, own))
+
+
+def _resolve_method(
+    method: InstalledMethod, synthesizer: type[Synthesizer], preludes: Sequence[JobPrelude], spec: RunSpec
+) -> config.Resolved:
+    """Resolve the settings of the method; a variant may be that of a prelude alone."""
+    theirs = {f"{one.card.name}.{key}" for one in preludes for key in _of_prelude(spec.overrides, one.card.name)}
+    overrides = {key: value for key, value in spec.overrides.items() if key not in theirs}
+    of_prelude = any(f"variant.{spec.variant}" in one.resolved.layers for one in preludes)
+    ours = spec.variant in config.variants(method.method, synthesizer.Config)
+    variant = None if of_prelude and not ours else spec.variant
+    own = spec.model_copy(update={"overrides": overrides, "variant": variant})
+    return config.resolve(method.method, synthesizer.Config, own)
 
 
 def prepare(spec: RunSpec) -> Job:
@@ -120,14 +229,17 @@ def prepare(spec: RunSpec) -> Job:
 
     Raises:
         ConfigError: a name, setting or combination is wrong.
-        PluginError: the method cannot be loaded.
+        PluginError: the method or a prelude cannot be loaded.
     """
     track = catalogue.track(spec.track)
     dataset = catalogue.dataset(spec.dataset)
     public = catalogue.dataset(spec.public_dataset) if spec.public_dataset else None
     method = catalogue.method(spec.method)
-    _check_rules(spec, track, method.card, dataset, public)
+    preludes = [catalogue.prelude(name) for name in spec.all_preludes]
+    _check_rules(spec, track, method.card, dataset, public, [one.card for one in preludes])
     synthesizer = method.load()
+    _check_can_learn(spec, synthesizer, preludes)
+    resolved = tuple(_resolve_prelude(one, spec) for one in preludes)
     return Job(
         spec=spec,
         track=track,
@@ -135,5 +247,6 @@ def prepare(spec: RunSpec) -> Job:
         public=public,
         method=method,
         synthesizer=synthesizer,
-        resolved=config.resolve(method.method, synthesizer.Config, spec),
+        resolved=_resolve_method(method, synthesizer, resolved, spec),
+        preludes=resolved,
     )

@@ -1,6 +1,6 @@
 """Finds plugins by entry point, one by one, so that a broken one takes down nothing but itself. Imports no torch.
 
-Every distribution may offer entry points of group ``dpib``: one per method, its name the method's name, its value a
+Every distribution may offer entry points of group ``dpib``: one per method or prelude, under its name, its value a
 light module (or object) with ``@hookimpl`` functions. What a plugin brings counts all or nothing.
 
 Two plugins that claim one name are both refused. The datasets, metrics and tracks that come with dpib are the rules
@@ -28,28 +28,39 @@ from typing import Literal
 
 from dpib.__about__ import __version__
 from dpib.builtin import BuiltIn
-from dpib.contribution import UNPACKAGED, Contribution, InstalledMethod, Kind, collect, new_manager
+from dpib.contribution import (
+    UNPACKAGED,
+    Contribution,
+    InstalledMethod,
+    InstalledPrelude,
+    Kind,
+    collect,
+    new_manager,
+)
 from dpib.errors import PluginError, UnknownName
 from dpib.loading import describe_failure, discover, owner_of, resolve
 from dpib.progress import RunEvent
-from dpib.synthesizer import Method
 
 __all__ = [
     "GROUP",
     "Contribution",
     "InstalledMethod",
+    "InstalledPrelude",
     "PluginRegistry",
     "PluginStatus",
     "discover",
     "load_all",
     "load_file",
     "load_method",
+    "load_prelude",
     "observe",
     "registry",
     "resolve",
 ]
 
 GROUP = "dpib"
+_BY_ENTRY: tuple[Kind, ...] = ("method", "prelude")
+"""What has an entry point of its own, under its name."""
 _BUILT_IN = ""
 """Key of what dpib brings; no entry point can have it."""
 
@@ -96,7 +107,12 @@ class PluginRegistry:
     @property
     def method_names(self) -> list[str]:
         """Names that ``load_method`` may know, without loading anything."""
-        return sorted({*self._entries, *(method.card.name for method, _ in self._methods())})
+        return self._names("method")
+
+    def _names(self, kind: Kind) -> list[str]:
+        """Return the names that may be of a kind: those that are, and those of entry points not loaded yet."""
+        brought = {name for source in self._loaded.values() for one, name in source.names() if one == kind}
+        return sorted(brought | (self._entries.keys() - self._loaded.keys()))
 
     def load_method(self, name: str) -> InstalledMethod:
         """Return a method, importing at most the one entry point of that name.
@@ -107,12 +123,32 @@ class PluginRegistry:
         """
         if name in self._entries:
             self._load_entry(name)
-        for method, source in self._methods():
-            if method.card.name == name:
-                return InstalledMethod(method, source.distribution, source.version)
+        for source in self._loaded.values():
+            for method in source.methods:
+                if method.card.name == name:
+                    return InstalledMethod(method, source.distribution, source.version)
+        raise self._not_found("method", name)
+
+    def load_prelude(self, name: str) -> InstalledPrelude:
+        """Return a prelude, importing at most the one entry point of that name.
+
+        Raises:
+            UnknownName: if nobody offers it.
+            PluginError: if it is broken, claimed twice, or brings something else than a prelude.
+        """
         if name in self._entries:
-            raise PluginError(f"Plugin '{name}' of {self._loaded[name].owner} brings no method.")
-        raise UnknownName("method", name, self.method_names)
+            self._load_entry(name)
+        for source in self._loaded.values():
+            for prelude in source.preludes:
+                if prelude.card.name == name:
+                    return InstalledPrelude(prelude, source.distribution, source.version)
+        raise self._not_found("prelude", name)
+
+    def _not_found(self, kind: Kind, name: str) -> PluginError | UnknownName:
+        if name in self._entries:
+            brings = ", ".join(sorted({other for other, _ in self._loaded[name].names()})) or "nothing of the kind"
+            return PluginError(f"Plugin '{name}' of {self._loaded[name].owner} brings no {kind}: {brings}.")
+        return UnknownName(kind, name, self._names(kind))
 
     def load_all(self) -> list[PluginStatus]:
         """Import every entry point, each on its own, and return what became of them.
@@ -164,10 +200,6 @@ class PluginRegistry:
         """Tell every loaded plugin that implements ``dpib_event``; an ``Observer``."""
         self._observers.hook.dpib_event(event=event)
 
-    def _methods(self) -> Iterator[tuple[Method, Contribution]]:
-        for source in self._loaded.values():
-            yield from ((method, source) for method in source.methods)
-
     def _load_entry(self, name: str) -> None:
         if name not in self._loaded and name not in self._failed:
             self._try_entry(name, self._entries[name])
@@ -182,11 +214,11 @@ class PluginRegistry:
                 raise _Clash(_clash("plugin", name, (" ".join(owner_of(entry)) for entry in entries)))
             plugin = entries[0].load()
             contribution = collect(plugin, name, distribution, version)
-            for method in contribution.methods:
-                if method.card.name != name:
+            for kind, brought in contribution.names():
+                if kind in _BY_ENTRY and brought != name:
                     raise PluginError(
-                        f"The entry point is named '{name}' but registers the method '{method.card.name}'. "
-                        "Use one entry point per method, named like the method."
+                        f"The entry point is named '{name}' but registers the {kind} '{brought}'. "
+                        f"Use one entry point per {kind}, named like the {kind}."
                     )
             self._admit(name, plugin, contribution)
         except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin may raise anything
@@ -197,7 +229,7 @@ class PluginRegistry:
     def _admit(self, key: str, plugin: object, contribution: Contribution) -> None:
         """Add a contribution unless one of its names is taken or contested."""
         for kind, name in contribution.names():
-            if kind == "method" and key != name and name in self._entries:
+            if kind in _BY_ENTRY and key != name and name in self._entries:
                 owners = [" ".join(owner_of(entry)) for entry in self._entries[name]]
                 raise _Clash(_clash(kind, name, (*owners, contribution.owner)))
             for other_key, other in list(self._loaded.items()):
@@ -239,6 +271,11 @@ def registry() -> PluginRegistry:
 def load_method(name: str) -> InstalledMethod:
     """Return a method, importing at most its own entry point. See ``PluginRegistry.load_method``."""
     return registry().load_method(name)
+
+
+def load_prelude(name: str) -> InstalledPrelude:
+    """Return a prelude, importing at most its own entry point. See ``PluginRegistry.load_prelude``."""
+    return registry().load_prelude(name)
 
 
 def load_all() -> list[PluginStatus]:

@@ -17,6 +17,12 @@ KEYS = ("track", "dataset", "epsilon", "method", "variant", "public", "pretrain"
 """What makes two records repetitions of one another: all of these agree, the seeds differ."""
 
 
+def display_name(method: str, variant: str, public: str, pretrain: str, preludes: str) -> str:
+    """Return how a configuration of a method is shown, e.g. ``"dp-gan + select-public +imagenet-32"``."""
+    parts = [method, variant, f"+ {preludes}" if preludes else "", "" if public == "none" else f"+{public}"]
+    return " ".join(filter(None, [*parts, pretrain if pretrain == "unconditional" else ""]))
+
+
 def find_records(folder: Path) -> Iterator[tuple[Path, RunRecord]]:
     """Yield every readable record below a folder of runs or a results store; a damaged one warns and is left out."""
     for path in sorted(folder.glob("*/*/*/*/record.json")):
@@ -37,7 +43,7 @@ def row_of(record: RunRecord) -> dict[str, object]:
         "variant": spec.variant or "",
         "public": spec.public,
         "pretrain": spec.pretrain,
-        "preludes": "+".join(spec.preludes),
+        "preludes": " + ".join(spec.preludes),
         "overrides": canonical_json(dict(spec.overrides)) if spec.overrides else "",
         "tuned": record.method.tuned,
         "seed": spec.seed,

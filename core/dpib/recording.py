@@ -124,8 +124,9 @@ def build_record(
             changed=plan.changed,
             tuned=tuned,
             parameters=parameters,
-            public_data={public.spec.name: public.data.fingerprint} if public else {},
+            public_data={public.spec.name: public.data.fingerprint} if public and public.spec else {},
             reference=method.card.reference,
+            preludes=plan.preludes,
         ),
         task=TaskBlock(
             spec=plan.spec,

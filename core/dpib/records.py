@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from dpib.errors import RecordError
 from dpib.spec import Digest, Frozen, Name, RunSpec, canonical_json, describe_validation_error, sha256_text
@@ -61,6 +61,18 @@ class Who(Frozen):
     authors_of_method: bool | None = None
 
 
+class PreludeBlock(Frozen):
+    """Which prelude with which settings; see ``MethodBlock``."""
+
+    name: Name
+    distribution: str
+    version: str
+    source_digest: Digest
+    config: Mapping[str, Any]
+    layers: tuple[str, ...]
+    changed: tuple[str, ...]
+
+
 class MethodBlock(Frozen):
     """Which code with which settings.
 
@@ -70,7 +82,9 @@ class MethodBlock(Frozen):
         layers: preset layers that applied, in order.
         changed: names of hyper-parameters that differ from the class's defaults.
         tuned: True iff ``--set`` was used.
-        public_data: public datasets used, with fingerprints.
+        public_data: public datasets used, with fingerprints of the whole, whatever share was taken.
+        preludes: what ran before the method's own stages, in order. Absent from the document where there is none, so
+            that records from before preludes keep their ids.
     """
 
     name: Name
@@ -86,6 +100,14 @@ class MethodBlock(Frozen):
     parameters: int | None = None
     public_data: Mapping[str, str] = Field(default_factory=dict)
     reference: bool = False
+    preludes: tuple[PreludeBlock, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = plain(self)
+        if not self.preludes:
+            content.pop("preludes", None)
+        return content
 
 
 class TaskBlock(Frozen):

@@ -83,6 +83,8 @@ def _finished(workspace: Workspace, job: Job) -> RunRecord | None:
     found = workspace.finished()
     if found is not None:
         ours, theirs = job.resolved.config.model_dump(mode="json"), dict(found.method.config)
+        ours |= {one.card.name: one.resolved.config.model_dump(mode="json") for one in job.preludes}
+        theirs |= {one.name: dict(one.config) for one in found.method.preludes}
         changed = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
         if changed:
             raise ConfigError(
@@ -148,6 +150,7 @@ def run(
     seed: int = 0,
     public: str = "none",
     pretrain: Literal["none", "conditional", "unconditional"] | None = None,
+    preludes: Sequence[str] = (),
     variant: str | None = None,
     overrides: dict[str, bool | int | float | str] | None = None,
     plugin: Path | str | None = None,
@@ -166,8 +169,9 @@ def run(
         epsilon: total budget ε > 0; δ is the dataset's.
         track: ``"lite"`` or a full name such as ``"lite-v1"``.
         seed: public seed for initialisation and sampling; DP noise never comes from it.
-        public: public dataset to pretrain on, or ``"none"``.
+        public: public dataset to pretrain on, perhaps a share of it (``"D:5%"``), or ``"none"``.
         pretrain: how public labels are used.
+        preludes: names of private queries that give the method images to learn from first.
         variant: a named size preset of the method.
         overrides: hyper-parameters to change; marks the record ``tuned``.
         plugin: a single Python file that brings the method.
@@ -181,7 +185,5 @@ def run(
     """
     if plugin is not None:
         plugins.load_file(plugin)
-    spec = make_spec(
-        method, dataset, epsilon, track, seed, public, pretrain, variant=variant, overrides=dict(overrides or {})
-    )
+    spec = make_spec(method, dataset, epsilon, track, seed, public, pretrain, preludes, variant, dict(overrides or {}))
     return run_job(prepare(spec), Path(runs), Path(data_dir) if data_dir else None, device, quiet=quiet)

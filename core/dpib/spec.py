@@ -206,6 +206,7 @@ class MethodCard(Frozen):
         private: False only for references that read private data without protection (ε = ∞, never ranked).
         reference: shown on every board, never ranked.
         public_data: whether the method can, must or cannot pretrain on public images.
+        preludes: preludes whose query the method makes itself; they cannot be added to it.
         deviations: where this implementation departs from paper and published code, and why.
         expected_failures: checks of ``dpib check`` that fail by design, each with its reason. A method that claims to
             be private can expect no privacy check to fail.
@@ -226,9 +227,16 @@ class MethodCard(Frozen):
     homepage: str = ""
     licence: str = "Apache-2.0"
     contact: str = ""
+    preludes: tuple[Name, ...] = ()
     deviations: tuple[str, ...] = ()
     expected_failures: Mapping[Name, str] = Field(default_factory=dict)
 
+
+SELECTION: Name = "select-public"
+"""The prelude that selects the share of ``--public D:5%``."""
+
+SHARE = 0.05
+"""Of the public classes: what ``5%`` means in ``--public``."""
 
 _PUBLIC = re.compile(r"^(?P<name>[a-z0-9_-]+)(?::(?P<share>random-5%|5%\+random-5%|5%))?$")
 
@@ -275,6 +283,28 @@ class RunSpec(Frozen):
         """The share after the colon, or None for the whole public dataset."""
         match = _PUBLIC.match(self.public)
         return match["share"] if match else None
+
+    @field_validator("preludes")
+    @classmethod
+    def _preludes_differ(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("a prelude is named twice")
+        return value
+
+    @property
+    def selects(self) -> bool:
+        """Whether a share of the public dataset is selected privately."""
+        return self.public_share in ("5%", "5%+random-5%")
+
+    @property
+    def draws(self) -> bool:
+        """Whether a share of the public dataset is drawn at random."""
+        return self.public_share in ("random-5%", "5%+random-5%")
+
+    @property
+    def all_preludes(self) -> tuple[str, ...]:
+        """Names of the preludes in the order they run: that of a selected share comes first."""
+        return ((SELECTION,) if self.selects else ()) + self.preludes
 
     @property
     def digest(self) -> str:

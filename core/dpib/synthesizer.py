@@ -44,9 +44,10 @@ class Synthesizer(ABC):
         """Learn from public images. Has no private argument, so it costs no privacy and is shared by runs.
 
         Args:
-            public: public images, already of the task's shape.
-            context: keeps its state in the shared pretraining cache; use it here instead of ``self.context``, its
-                seeds too: they do not depend on the run's.
+            public: public images, already of the task's shape, with labels in 0..K-1.
+            context: keeps its state in the shared pretraining cache, or in the run folder where a private query chose
+                the images; use it here instead of ``self.context``, its seeds too: shared ones do not depend on the
+                run's.
         """
         raise NotImplementedError(f"{type(self).__name__} declares public data but has no pretrain().")
 
@@ -58,6 +59,17 @@ class Synthesizer(ABC):
             default: the method, all its settings and the task.
         """
         return None
+
+    def warm_up(self, images: PublicDataset, context: RunContext) -> None:
+        """Learn from images that a prelude released, after public images and before private ones.
+
+        By default by ``pretrain``: a method whose ``pretrain`` starts from fresh weights overrides this.
+
+        Args:
+            images: released images of the task's shape; few of them.
+            context: keeps its state in the run folder, apart from that of ``pretrain`` and ``fit``.
+        """
+        self.pretrain(images, context)
 
     @abstractmethod
     def fit(self, private: PrivateDataset) -> None:

@@ -31,7 +31,7 @@ from dpib.errors import ConfigError, RunError, StorageError
 from dpib.files import exclusive, write_text_atomically
 from dpib.privacy.ledger import LedgerFile
 from dpib.privacy.noise import NoiseSource, forget_noise, noise_of_folder
-from dpib.records import RunRecord, Score, load_record
+from dpib.records import PreludeBlock, RunRecord, Score, load_record
 from dpib.spec import Frozen, RunSpec
 
 DEFAULT_RUNS = Path("runs")
@@ -60,6 +60,7 @@ class RunPlan(Frozen):
     rules_digest: str
     device: str
     torch_version: str
+    preludes: tuple[PreludeBlock, ...] = ()
 
 
 def open_ledger(path: Path, released: bool, witness: IO[bytes] | None = None) -> LedgerFile:

@@ -14,9 +14,13 @@ MIN_CELLS = 4
 RESAMPLES = 2_000
 
 
-def label_of(row: Mapping[str, Any]) -> tuple[str, str, str, bool]:
-    """Return what tells one configuration of a method from another: name, variant, public data, tuned."""
-    return row["method"], row["variant"], row["public"], bool(row["tuned"])
+LABEL = ("method", "variant", "public", "pretrain", "preludes", "tuned")
+"""What tells one configuration of a method from another."""
+
+
+def label_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return the values of ``LABEL``."""
+    return tuple(row[name] for name in LABEL)
 
 
 def _places(sampled: np.ndarray, side: Literal["left", "right"]) -> np.ndarray:
@@ -50,10 +54,7 @@ def _track_standings(rows: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
         high = np.ceil(np.quantile(place_worst, 0.975, axis=1)).astype(int)
     return [
         {
-            "method": complete[i][0],
-            "variant": complete[i][1],
-            "public": complete[i][2],
-            "tuned": complete[i][3],
+            **dict(zip(LABEL, complete[i], strict=True)),
             "mean_rank": float(mean_rank[i]),
             "best": int(low[i]),
             "worst": int(high[i]),

@@ -286,7 +286,7 @@ def build_snapshot(entries: Sequence[Entry], source: str, date: str | None = Non
 def _summary(entry: Entry) -> dict[str, Any]:
     record = entry.shown
     row = row_of(record)
-    names = ("track", "dataset", "epsilon", "method", "variant", "public", "seed", "tuned", "status", "reference")
+    names = (*KEYS, "seed", "status", "reference")
     return {
         "id": record.id[:16],
         **{name: row[name] for name in names},

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dpib_leaderboard.overall import label_of
+from dpib_leaderboard.overall import LABEL, label_of
 
 MIN_CELLS = 3
 """Cells that a method must share with others to stand in the matrix."""
@@ -60,9 +60,8 @@ def _matrix(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     wins = np.sum(by_cell, axis=0)
     share = (wins - wins.T) / np.maximum(common, 1)
     order = np.argsort(-share.sum(axis=1), kind="stable")[:MAX_METHODS]
-    names = ("method", "variant", "public", "tuned")
     return {
-        "methods": [dict(zip(names, labels[chosen[i]], strict=True)) for i in order],
+        "methods": [dict(zip(LABEL, labels[chosen[i]], strict=True)) for i in order],
         "left_out": len(chosen) - len(order),
         "wins": wins[np.ix_(order, order)].tolist(),
         "common": common[np.ix_(order, order)].tolist(),

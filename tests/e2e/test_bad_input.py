@@ -41,7 +41,7 @@ def _replaced(**changes: str) -> list[str]:
         ([*RUN, "--set", "pixel_noise=much"], 2, "pixel_noise"),
         ([*RUN, "--set", "pixel_noise"], 2, "key=value"),
         ([*RUN, "--public", "omniglot-28"], 2, "public"),
-        ([*RUN, "--prelude", "select-public"], 2, "prelude"),
+        ([*RUN, "--prelude", "select-publik"], 2, "Did you mean 'select-public'?"),
         ([*RUN, "--variant", "huge"], 2, "variant"),
         ([*RUN, "--plugin", "absent.py"], 3, "absent.py"),
         (["run", "dp-means"], 2, "--dataset"),

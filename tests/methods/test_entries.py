@@ -8,6 +8,7 @@ from dpib import config
 from dpib.synthesizer import Synthesizer
 
 NAMES = (
+    "dp_feta",
     "dp_gan",
     "dp_kernel",
     "dp_ldm_sd",
@@ -18,6 +19,7 @@ NAMES = (
     "gs_wgan",
     "pdp_diffusion",
     "pe",
+    "privimage",
     "real",
     "uniform",
 )
@@ -41,7 +43,7 @@ def test_the_card_names_a_synthesizer_with_valid_presets(name):
     assert all(field.description for field in implementation.Config.model_fields.values())
     if method.presets:
         _, tables = config._read_presets(method, set(implementation.Config.model_fields))
-        assert implementation.Config.from_plain(tables["default"]) == implementation.Config()
+        assert implementation.Config.from_plain(tables.get("default", {})) == implementation.Config()
 
 
 def test_only_the_ceiling_is_unprotected_and_references_are_marked():

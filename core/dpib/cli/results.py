@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 def print_standings(frame: pd.DataFrame) -> None:
     """Print the ranked table, one block per dataset and ε."""
+    from dpib.query import display_name
     from dpib.standings import MIN_SEEDS, standings
 
     table = standings(frame)
@@ -24,7 +25,7 @@ def print_standings(frame: pd.DataFrame) -> None:
         for row in cell.itertuples():
             rank = f"{row.rank_best}" if row.rank_best == row.rank_worst else f"{row.rank_best}-{row.rank_worst}"
             standing = rank if row.ranked else ("reference" if row.reference else f"{row.seeds} of {MIN_SEEDS} seeds")
-            name = " ".join(filter(None, [row.method, row.variant, "" if row.public == "none" else f"+{row.public}"]))
+            name = display_name(row.method, row.variant, row.public, row.pretrain, row.preludes)
             rows.append(
                 (
                     standing,
@@ -108,7 +109,20 @@ def results(
     elif csv:
         typer.echo(frame.to_csv(index=False), nl=False)
     elif latex:
-        columns = ["dataset", "epsilon", "method", "mean", "low", "high", "seeds", "rank_best", "rank_worst"]
+        columns = [
+            "dataset",
+            "epsilon",
+            "method",
+            "variant",
+            "preludes",
+            "public",
+            "mean",
+            "low",
+            "high",
+            "seeds",
+            "rank_best",
+            "rank_worst",
+        ]
         shown = standings(frame)
         if against:
             from dpib.comparison import against_paper

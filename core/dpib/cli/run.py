@@ -40,11 +40,15 @@ def run(
     epsilon: Annotated[float | None, typer.Option(help="Privacy budget ε > 0; δ is the dataset's.")] = None,
     track: Annotated[str, typer.Option(help="The rules: demo, lite, or a full name such as lite-v1.")] = "lite",
     seed: Annotated[int, typer.Option(help="Public seed; DP noise never comes from it.")] = 0,
-    public: Annotated[str, typer.Option(help="Public dataset to pretrain on, or none.")] = "none",
+    public: Annotated[str, typer.Option(help="Public dataset D, a share of it (D:5%, D:random-5%), or none.")] = "none",
     pretrain: Annotated[str | None, typer.Option(help="conditional (default with --public), unconditional.")] = None,
-    prelude: Annotated[list[str] | None, typer.Option(help="Named step before pretraining; repeatable.")] = None,
+    prelude: Annotated[
+        list[str] | None, typer.Option(help="Private query whose images are learnt first; repeatable.")
+    ] = None,
     variant: Annotated[str | None, typer.Option(help="A named size preset of the method.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Change a hyper-parameter, k=v; repeatable.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a hyper-parameter, k=v or PRELUDE.k=v; repeatable.")
+    ] = None,
     plugin: Annotated[Path | None, typer.Option(help="A single Python file that brings the method.")] = None,
     runs: Annotated[Path, typer.Option(help="Folder for run folders.")] = DEFAULT_RUNS,
     data_dir: Annotated[Path | None, typer.Option(help="Folder of data mirrors; else DPIB_DATA, else the Hub.")] = None,
@@ -65,6 +69,8 @@ def run(
     what is impossible here is skipped and told. dpib plan says beforehand.
 
         dpib run dp-merf --dataset digits --epsilon 10 --track demo
+
+        dpib run dp-gan --dataset cifar10-jpeg75 --epsilon 10 --public tiny-imagenet-32:5% --prelude central-images
 
         dpib run experiments/demo.toml --jobs 2 --timeout 30
     """

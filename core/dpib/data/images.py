@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from dpib.dataset_spec import DatasetSpec
-from dpib.errors import DataError
+from dpib.errors import DataError, RunError
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,45 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class PublicDataset:
-    """Public images with their card; free of privacy cost."""
+    """Public images with their card, or images that a mechanism released in this run; free of (further) privacy cost.
 
-    spec: DatasetSpec
+    Attributes:
+        spec: the card; None for released images.
+        data: images under the labels they shall be learnt with.
+        categories: int64 (N,), the card's own class of each image; None where nobody needs to know.
+    """
+
+    spec: DatasetSpec | None
     data: LabelledImages
+    categories: Tensor | None = None
+
+    def card_classes(self) -> tuple[Tensor, int]:
+        """Return the card's own class of each image, int64 (N,), and the number of classes on the card.
+
+        Raises:
+            DataError: if the images have no card.
+        """
+        if self.spec is None or self.categories is None:
+            raise DataError("Expected public images with their card and its classes; these have none.")
+        return self.categories, len(self.spec.classes)
+
+    def relabelled(self, label_of: Mapping[int, int]) -> PublicDataset:
+        """Return the images of some of the card's classes under new labels, in their order.
+
+        Args:
+            label_of: class on the card -> label; images of other classes are left out.
+
+        Raises:
+            RunError: if no image is left.
+        """
+        categories, n_categories = self.card_classes()
+        table = torch.full((n_categories,), -1)
+        table[torch.tensor(list(label_of))] = torch.tensor(list(label_of.values()))
+        labels = table[categories]
+        kept = (labels >= 0).nonzero().squeeze(1)
+        if not len(kept):
+            raise RunError(f"None of the {len(label_of)} chosen classes has a public image.")
+        return PublicDataset(self.spec, LabelledImages(self.data.images[kept], labels[kept]), categories[kept])
 
 
 @dataclass(frozen=True)

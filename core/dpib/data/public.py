@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torchvision.transforms.v2.functional import resize, rgb_to_grayscale
 
 from dpib.data.images import LabelledImages, PublicDataset
+from dpib.errors import ConfigError
 from dpib.spec import TaskInfo
 
 
@@ -13,7 +16,8 @@ def fit_to_task(public: PublicDataset, task: TaskInfo, *, conditional: bool) -> 
     """Return public images in the task's shape with labels in its range.
 
     Grey images are repeated to three channels, colour ones turned grey (ITU-R 601), then resized with antialiasing.
-    Labels: if ``conditional`` the public class modulo the number of private classes, else 0 (decisions B18).
+    Labels: if ``conditional`` the public class modulo the number of private classes, else 0 (decisions A18). The
+    public classes themselves are kept as ``categories``.
     """
     channels, height, width = task.shape
     images = public.data.images
@@ -24,4 +28,58 @@ def fit_to_task(public: PublicDataset, task: TaskInfo, *, conditional: bool) -> 
     if images.shape[2:] != (height, width):
         images = torch.cat([resize(part, [height, width], antialias=True) for part in images.split(1000)])
     labels = public.data.labels % task.n_classes if conditional else torch.zeros_like(public.data.labels)
-    return PublicDataset(public.spec, LabelledImages(images.contiguous(), labels))
+    return PublicDataset(public.spec, LabelledImages(images.contiguous(), labels), public.data.labels)
+
+
+def classes_per_label(n_categories: int, n_classes: int, share: float) -> int:
+    """Return k, the public classes that each of K private ones takes when a share of all public classes is taken.
+
+    Each takes at least one, so that the share is larger where it holds fewer classes than K: 5 % of ImageNet's 1,000
+    classes are 5 for each of 10 classes, and 1 for each of 100, which is 10 %.
+
+    Raises:
+        ConfigError: if there are fewer public classes than private ones.
+    """
+    if n_categories < n_classes:
+        raise ConfigError(
+            f"{n_categories} public classes cannot be shared out among {n_classes}: each needs one of its own."
+        )
+    return max(1, math.floor(share * n_categories / n_classes + 1e-9))
+
+
+def draw_share(
+    public: PublicDataset,
+    n_classes: int,
+    share: float,
+    generator: torch.Generator,
+    selected: PublicDataset | None = None,
+) -> PublicDataset:
+    """Return the images of public classes drawn at random, added to those of selected ones if there are some.
+
+    Classes are drawn, not images, as many as a selection takes: then random and selected images differ in *which*
+    classes they show, and in nothing else. A drawn class has its number modulo K as its label, a selected one the
+    private class it was selected for.
+
+    Args:
+        public: all public images.
+        n_classes: K.
+        share: of the public classes.
+        generator: public randomness.
+        selected: images of selected classes; what is drawn comes from the others.
+
+    Raises:
+        ConfigError: if too few classes are left to draw from.
+    """
+    _, n_categories = public.card_classes()
+    count = n_classes * classes_per_label(n_categories, n_classes, share)
+    label_of: dict[int, int] = {}
+    if selected is not None:
+        taken, _ = selected.card_classes()
+        label_of.update(zip(taken.tolist(), selected.data.labels.tolist(), strict=True))
+    free = [
+        category for category in torch.randperm(n_categories, generator=generator).tolist() if category not in label_of
+    ]
+    if len(free) < count:
+        raise ConfigError(f"Of {n_categories} public classes {len(free)} are left; {count} were to be drawn.")
+    label_of.update({category: category % n_classes for category in free[:count]})
+    return public.relabelled(label_of)

@@ -194,8 +194,9 @@ def build_certificate(
             changed=settings.changed,
             tuned=bool(settings.spec.overrides),
             parameters=parameters,
-            public_data={public.spec.name: public.data.fingerprint} if public else {},
+            public_data={public.spec.name: public.data.fingerprint} if public and public.spec else {},
             reference=card.reference,
+            preludes=settings.preludes,
         ),
         "guarantee": guarantee,
         "synthetic": ReleasedImages(

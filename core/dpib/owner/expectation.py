@@ -11,6 +11,7 @@ from dpib import catalogue
 from dpib.owner.request import OwnerJob
 from dpib.query import PROTOCOLS, find_records
 from dpib.records import RunRecord
+from dpib.spec import RunSpec
 
 SUBMISSIONS = Path("submissions")
 CAVEAT = (
@@ -48,6 +49,10 @@ def _accuracy(record: RunRecord) -> float | None:
     return None if score is None else score.value
 
 
+def _configuration(spec: RunSpec) -> tuple[object, ...]:
+    return spec.public, spec.pretrain, spec.preludes, spec.variant
+
+
 def _mean(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return math.fsum(known) / len(known) if known else None
@@ -81,7 +86,7 @@ def expectations(job: OwnerJob, store: Path = SUBMISSIONS, limit: int = 3) -> tu
             r
             for r in records
             if (r.method.name, r.task.spec.dataset, r.task.spec.epsilon, r.method.tuned) == wanted
-            and (method != spec.method or (r.task.spec.public, r.task.spec.variant) == (spec.public, spec.variant))
+            and (method != spec.method or _configuration(r.task.spec) == _configuration(spec))
         ]
 
     found = []

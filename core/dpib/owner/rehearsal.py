@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,8 @@ import torch
 
 from dpib.context import RunContext, Stateful
 from dpib.data.images import LabelledImages, PublicDataset
+from dpib.dataset_spec import DatasetSpec
+from dpib.learning import learn
 from dpib.owner.request import OwnerJob
 from dpib.privacy.ledger import Budget, Charge, LedgerFile, PrivacyLedger
 from dpib.privacy.noise import NoiseSource
@@ -45,6 +48,12 @@ def _blank(task: TaskInfo, n: int) -> LabelledImages:
     return LabelledImages(torch.zeros((n, *task.shape), dtype=torch.uint8), torch.arange(n) % task.n_classes)
 
 
+def _blank_public(card: DatasetSpec, task: TaskInfo) -> PublicDataset:
+    """Return a few blank public images of every class of a card."""
+    n = max(2 * task.n_classes, len(card.classes))
+    return PublicDataset(card, _blank(task, n), torch.arange(n) % len(card.classes))
+
+
 def rehearse(job: OwnerJob) -> tuple[Charge, ...]:
     """Return the accesses that the method will make, in order.
 
@@ -58,8 +67,14 @@ def rehearse(job: OwnerJob) -> tuple[Charge, ...]:
         budget = Budget(epsilon=settings.spec.epsilon, delta=job.delta)
         ledger = PrivacyLedger(LedgerFile(folder / "ledger.jsonl"), "train", budget, "rehearsal")
         synthesizer = settings.synthesizer(settings.resolved.config, task, context)
-        if settings.public:
-            public = PublicDataset(settings.public, _blank(task, 2 * task.n_classes))
-            synthesizer.pretrain(public, _SkippingContext(folder, "cpu", Seeds(0), Reporter()))
-        synthesizer.fit(PrivateDataset(_blank(task, 0), task, ledger, NoiseSource.from_os(), context))
+        private = PrivateDataset(_blank(task, 0), task, ledger, NoiseSource.from_os(), context)
+        public = _blank_public(settings.public, task) if settings.public else None
+        learn(
+            settings,
+            synthesizer,
+            private,
+            public,
+            context,
+            lambda _: nullcontext(_SkippingContext(folder, "cpu", Seeds(0), Reporter())),
+        )
         return ledger.charges

@@ -76,7 +76,7 @@ def tiny_public() -> PublicDataset:
         citation="",
         homepage="",
     )
-    return PublicDataset(card, data)
+    return PublicDataset(card, data, data.labels)
 
 
 def tiny_config(method: InstalledMethod, epsilon: float = 10.0) -> MethodConfig:

@@ -75,7 +75,9 @@ const cellOf = (row) => `${row.dataset} ${row.epsilon}`;
 function label(row) {
   const parts = [row.title || row.method];
   if (row.variant) parts.push(row.variant);
+  if (row.preludes) parts.push(`+ ${row.preludes}`);
   if (row.public && row.public !== "none") parts.push(`+ ${row.public}`);
+  if (row.pretrain === "unconditional") parts.push("unconditional");
   if (row.tuned) parts.push("(tuned)");
   return parts.join(" ");
 }

@@ -57,6 +57,10 @@ class DiffusionConfig(NetworkConfig):
     physical_batch: int | None = Field(
         default=None, ge=1, description="records per backward pass; none: as many as memory allows"
     )
+    warm_up_steps: int = Field(default=2_000, ge=1, description="updates on images that a prelude released")
+    warm_up_batch: int = Field(default=50, ge=1, description="released images per such update")
+    warm_up_learning_rate: float = Field(default=3e-4, gt=0, description="such updates: step size of Adam")
+    warm_up_augment: bool = Field(default=True, description="change released images at random (RandAugment)")
     sampler: Literal["euler", "heun"] = Field(default="euler", description="deterministic Euler or stochastic Heun")
     sampling_steps: int = Field(default=250, ge=1, description="noise levels; Heun evaluates the network twice at each")
     churn: float = Field(default=10.0, ge=0, description="Heun: noise that is added and removed again, over all steps")

@@ -19,6 +19,7 @@ from dpib.api import (
     TaskInfo,
 )
 from dpib_plugins.diffusion.adapters import train_only
+from dpib_plugins.diffusion.augment import changed_at_random
 from dpib_plugins.diffusion.averaging import moving_average
 from dpib_plugins.diffusion.edm import loss_rows, scaled
 from dpib_plugins.diffusion.noise import NoisePool
@@ -61,6 +62,19 @@ class DiffusionSynthesizer(Synthesizer):
         """Train all parameters without privacy, on public or released images; see ``public.learn_public``."""
         data = images.data if isinstance(images, PublicDataset) else images
         learn_public(self.network, data, name=name, schedule=schedule, context=context, augment=augment)
+
+    def warm_up(self, images: PublicDataset, context: RunContext) -> None:
+        """Learn from released images, from the weights the network has."""
+        config = self.config
+        schedule = PublicSchedule(
+            steps=config.warm_up_steps,
+            batch_size=config.warm_up_batch,
+            learning_rate=config.warm_up_learning_rate,
+            averaging=config.averaging,
+            label_dropout=config.label_dropout,
+        )
+        augment = changed_at_random if config.warm_up_augment else None
+        self.learn_public(images, name="warm up denoiser", schedule=schedule, context=context, augment=augment)
 
     def fit(self, private: PrivateDataset) -> None:
         """Train with DP-SGD."""

@@ -22,7 +22,7 @@ def _rows(table: dict[str, list[Interval]], track: str = "lite-v1") -> list[dict
     return [
         {
             "track": track, "dataset": dataset, "epsilon": epsilon, "method": method, "variant": "", "public": "none",
-            "tuned": False, "ranked": interval is not None, "mean": 50.0,
+            "pretrain": "none", "preludes": "", "tuned": False, "ranked": interval is not None, "mean": 50.0,
             "rank_best": interval[0] if interval else 0, "rank_worst": interval[1] if interval else 0,
         }
         for method, intervals in table.items()

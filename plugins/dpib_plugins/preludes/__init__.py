@@ -1,0 +1,1 @@
+"""Built-in preludes: a folder each, like methods."""
