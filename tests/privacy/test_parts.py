@@ -363,8 +363,10 @@ def test_a_finished_run_folder_holds_neither_secret_nor_private_state(tmp_path: 
     assert [path.name for path in workspace.folder.rglob("*") if path.is_file()] == ["loop.pt"]
 
 
-def test_seeds_behind_the_barrier_are_apart_from_noise() -> None:
-    noise = NoiseSource(SECRET)
-    seeds = {noise.hidden_seed(purpose, "train-0001", n) for purpose in ("warm-up", "respond") for n in range(50)}
-    assert len(seeds) == 100
-    assert max(seeds) < 2**63
+def test_secret_draws_of_purposes_and_steps_are_apart() -> None:
+    noise, found = NoiseSource(SECRET), set()
+    for purpose in ("warm-up", "respond", "loss"):
+        for step in range(50):
+            with noise.secret_torch(purpose, "train-0001", step):
+                found.add(torch.initial_seed())
+    assert len(found) == 150

@@ -235,7 +235,7 @@ def train_privately(
 
     def clipped_sums(batch: Tensor, step: int, number: int) -> list[Tensor]:
         images, labels = data.images[batch].to(device), data.labels[batch].to(device)
-        with noise.secret_torch(charge.id, step, number):
+        with noise.secret_torch("loss", charge.id, step, number):
             engine.differentiate(lambda: loss(images, labels), len(batch))
         return engine.clipped_sums(plan.clipping_norm)
 

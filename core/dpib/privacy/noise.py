@@ -87,15 +87,16 @@ class NoiseSource:
         return exact + torch.from_numpy(stream.exponential(scale, tuple(exact.shape))).to(exact)
 
     @contextmanager
-    def secret_torch(self, charge: str, step: int, part: int) -> Iterator[None]:
+    def secret_torch(self, purpose: str, charge: str, step: int, part: int = 0) -> Iterator[None]:
         """Seed torch's global generators from the secret inside the block, and restore them after.
 
         Args:
+            purpose: what is drawn for; no two purposes share draws.
             charge: id of the ledger's charge.
             step: number of the release within the charge.
-            part: number of the pass within the step: no two passes share draws.
+            part: number of the pass within the step.
         """
-        with seeded(int(self._stream("loss", charge, step, part).integers(2**63))):
+        with seeded(int(self._stream(purpose, charge, step, part).integers(2**63))):
             yield
 
     def tag(self, *parts: bytes | memoryview) -> str:
@@ -104,10 +105,6 @@ class NoiseSource:
         for part in parts:
             code.update(part)
         return code.hexdigest()
-
-    def hidden_seed(self, purpose: str, charge: str, number: int) -> int:
-        """Return a 63-bit seed for randomness behind the barrier that is not noise: no guarantee rests on it."""
-        return int(self._stream(purpose, charge, number).integers(2**63))
 
     def poisson_sample(self, n: int, sample_rate: float, charge: str, step: int) -> Tensor:
         """Return the indices (int64, ascending) of records that enter a step, each with ``sample_rate``."""

@@ -8,8 +8,7 @@ of clipped rows with Gaussian noise.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -136,11 +135,11 @@ class PartReleases:
         device = owner._context.device
         images, labels = owner._data.images[members].to(device), owner._data.labels[members].to(device)
         if visit == 0:
-            with self._secret_draws("warm-up", part):
+            with owner._noise.secret_torch("warm-up", self._charge.id, part):
                 state = self._model.warm_up(images.clone(), labels.clone())
         else:
             state = self._states.load(part, visit, device)
-        with self._secret_draws("respond", step):
+        with owner._noise.secret_torch("respond", self._charge.id, step):
             state, rows = self._model.respond(state, images, labels, query)
         if step + event.parts < event.steps:
             needed = {self._visits(part, released) for released in self._checkpoints}
@@ -155,13 +154,6 @@ class PartReleases:
             order = numbers.argsort(stable=True)
             self._members = order.split(numbers.bincount(minlength=self._event.parts).tolist())
         return self._members[part]
-
-    @contextmanager
-    def _secret_draws(self, purpose: str, number: int) -> Iterator[None]:
-        """Seed torch's global generators from the secret inside; outside they go on as if nothing was drawn."""
-        with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
-            torch.random.manual_seed(self._owner._noise.hidden_seed(purpose, self._charge.id, number))
-            yield
 
 
 def sensitivity_of(rows: int, row_norm: float) -> float:
