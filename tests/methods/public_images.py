@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from dpib.data.images import LabelledImages, PublicDataset
-from dpib.spec import BundledSource, DatasetSpec, SplitRule
+from dpib.dataset_spec import BundledSource, DatasetSpec, SplitRule
 
 N_CATEGORIES = 40
 
