@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from dpib.data.images import LabelledImages, PublicDataset, Splits
     from dpib.metrics.extractors import FeatureExtractor, build_extractor
     from dpib.privacy.dpsgd import DpSgdPlan
+    from dpib.privacy.hashing import RecordHash
     from dpib.privacy.private import PrivateDataset
     from dpib.privacy.rows import OuterProducts
 
@@ -81,6 +82,7 @@ __all__ = [
     "PrivateDataset",
     "PublicDataset",
     "RecordError",
+    "RecordHash",
     "Relation",
     "RunContext",
     "RunError",
@@ -107,6 +109,7 @@ _NEEDS_TORCH = {
     "OuterProducts": "dpib.privacy.rows",
     "PrivateDataset": "dpib.privacy.private",
     "PublicDataset": "dpib.data.images",
+    "RecordHash": "dpib.privacy.hashing",
     "RunContext": "dpib.context",
     "Splits": "dpib.data.images",
     "build_extractor": "dpib.metrics.extractors",

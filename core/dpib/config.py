@@ -9,6 +9,9 @@ Tables apply in this order; each is optional and later values win:
 5. ``[variant.<name>]``, only if asked for with ``--variant``
 6. ``--set key=value``
 
+A file whose first line is ``extends = "../other/presets.toml"`` takes the tables of that file, key by key its own
+values winning in every table.
+
 What a person asks for by name (5, 6) wins over what follows from the point of the benchmark (1 to 4): otherwise a
 variant's size would silently depend on the dataset. A table may name a dataset that is not installed here.
 """
@@ -32,6 +35,7 @@ from dpib.spec import RunSpec
 from dpib.synthesizer import Method, MethodConfig
 
 Scalar = bool | int | float | str
+Tables = dict[str, Mapping[str, Any]]
 _SET = "--set"
 
 
@@ -102,25 +106,36 @@ def resolve(method: Method, config_class: type[MethodConfig], spec: RunSpec) -> 
     return Resolved(config, layers, tuple(changed))
 
 
-def _read_presets(method: Method, fields: set[str]) -> tuple[Path, dict[str, Mapping[str, Any]]]:
+def _read_presets(method: Method, fields: set[str]) -> tuple[Path, Tables]:
     if method.presets is None:
         return Path(), {}
     path = module_folder(method.implementation.partition(":")[0]) / method.presets
+    return path, _tables_of(path, method.card.name, fields)
+
+
+def _tables_of(path: Path, name: str, fields: set[str], extended_by: tuple[Path, ...] = ()) -> Tables:
     try:
         document = json.loads(json.dumps(tomllib.loads(path.read_text(encoding="utf-8")), default=str))  # dates as text
     except OSError as error:
-        raise PluginError(f"The presets of '{method.card.name}' cannot be read: {path}: {error.strerror}.") from error
+        raise PluginError(f"The presets of '{name}' cannot be read: {path}: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
+    base = document.pop("extends", None)
     tables = _flatten(document, fields, path)
-    for name, table in tables.items():
-        _check_keys(table, fields, f"{path}, table [{name}]")
-    return path, tables
+    for table_name, table in tables.items():
+        _check_keys(table, fields, f"{path}, table [{table_name}]")
+    if base is None:
+        return tables
+    chain = (*extended_by, path.resolve())
+    if not isinstance(base, str) or (path.parent / base).resolve() in chain:
+        raise ConfigError(f"{path}: expected extends = the path of another preset file, got {base!r}.")
+    inherited = _tables_of(path.parent / base, name, fields, chain)
+    return {key: {**inherited.get(key, {}), **tables.get(key, {})} for key in {**inherited, **tables}}
 
 
-def _flatten(document: Mapping[str, Any], fields: set[str], path: Path) -> dict[str, Mapping[str, Any]]:
+def _flatten(document: Mapping[str, Any], fields: set[str], path: Path) -> Tables:
     """Return tables by dotted name. A nested table whose name is a hyper-parameter is that parameter's value."""
-    tables: dict[str, Mapping[str, Any]] = {}
+    tables: Tables = {}
     for name, content in document.items():
         if not isinstance(content, dict):
             raise ConfigError(f"{path}: key '{name}' is outside a table. Put it under [default].")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -74,8 +75,11 @@ def make_images(
 def _pretrain(job: Job, synthesizer: Synthesizer, public: PublicDataset, cache: Path, context: RunContext) -> None:
     """Pretrain in a folder shared by all runs that would do the same: it depends on nothing private."""
     plan = job.plan(context.device)
+    basis = synthesizer.pretraining_basis()
+    if basis is None:
+        basis = {"method": job.spec.method, "config": plan.config, "task": synthesizer.task.canonical()}
     key = sha256_text(
-        repr((job.spec.method, plan.config, plan.method_digest, plan.core_digest, public.data.fingerprint))
+        json.dumps([basis, plan.method_digest, plan.core_digest, public.data.fingerprint], sort_keys=True)
     )
-    folder = cache / "pretrain" / job.spec.method / key[:16]
+    folder = cache / "pretrain" / key[:16]
     synthesizer.pretrain(public, RunContext(folder, context.device, Seeds(0), context.reporter))

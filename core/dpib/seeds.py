@@ -10,6 +10,14 @@ import numpy as np
 import torch
 
 
+@contextmanager
+def seeded(number: int) -> Iterator[None]:
+    """Seed torch's global generators, of all devices, inside the block, and restore them after."""
+    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
+        torch.random.manual_seed(number)
+        yield
+
+
 class Seeds:
     """Independent generators for everything that is not private: initialisation, order, sampling.
 
@@ -38,7 +46,5 @@ class Seeds:
     @contextmanager
     def init(self, name: str, *indices: int) -> Iterator[None]:
         """Seed torch's global generators inside the block, for module initialisation, and restore them after."""
-        devices = list(range(torch.cuda.device_count()))
-        with torch.random.fork_rng(devices=devices):
-            torch.random.manual_seed(self.number(name, *indices))
+        with seeded(self.number(name, *indices)):
             yield

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dpib.spec import Frozen, MethodCard, TaskInfo
 
@@ -44,9 +45,19 @@ class Synthesizer(ABC):
 
         Args:
             public: public images, already of the task's shape.
-            context: keeps its state in the shared pretraining cache; use it here instead of ``self.context``.
+            context: keeps its state in the shared pretraining cache; use it here instead of ``self.context``, its
+                seeds too: they do not depend on the run's.
         """
         raise NotImplementedError(f"{type(self).__name__} declares public data but has no pretrain().")
+
+    def pretraining_basis(self) -> Mapping[str, Any] | None:
+        """Return what ``pretrain`` depends on besides the public images: runs that agree on it share its result.
+
+        Returns:
+            JSON values (a name for the algorithm, shapes, settings), whatever the method, ε and seed; None, the safe
+            default: the method, all its settings and the task.
+        """
+        return None
 
     @abstractmethod
     def fit(self, private: PrivateDataset) -> None:

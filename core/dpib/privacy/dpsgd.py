@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import count
 from typing import TypedDict
 
 import torch
@@ -25,7 +26,14 @@ from dpib.privacy.noise import NoiseSource
 from dpib.spec import Frozen, TaskInfo
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""Maps images uint8 (B, C, H, W) and labels int64 (B,) to losses (B·K,), image-major: row b·K + k is copy k of b."""
+"""Maps images uint8 (B, C, H, W) and labels int64 (B,) to losses (B·K,), image-major: row b·K + k is copy k of b.
+
+A loss may draw from torch's global generators, for noise levels, noise images or dropped labels: during a pass they
+are seeded from the run's secret, anew for every pass, so that the draws are fresh, unpublished and independent from
+row to row. It must use a row of draws for one record only, and draw rows independently (no shared noise, no
+stratification across records). Draws from public randomness must be functions of the record, not of its position:
+see ``dpib.privacy.hashing.RecordHash``. Why either keeps the sensitivity at C: ``docs/engine.md``.
+"""
 
 
 class DpSgdPlan(Frozen):
@@ -205,7 +213,8 @@ def train_privately(
         context: device, checkpoints, progress.
         physical_batch_size: images per backward pass at most; None: as many as memory allows. Halved when memory
             runs out: memory, not privacy.
-        after_step: called with the step number after each update; sees the noised model only.
+        after_step: called with the step number after each update; sees the noised model only, and torch's global
+            generators seeded publicly by the step, as every loop of ``RunContext.steps``.
         carry: what else changes from step to step (moving averages), saved with model and optimizer.
 
     Raises:
@@ -224,16 +233,22 @@ def train_privately(
     if prepared["fallbacks"]:
         context.reporter.note(f"Slower per-image gradients, by Opacus itself: {', '.join(prepared['fallbacks'])}.")
 
-    def clipped_sums(batch: Tensor) -> list[Tensor]:
+    def clipped_sums(batch: Tensor, step: int, number: int) -> list[Tensor]:
         images, labels = data.images[batch].to(device), data.labels[batch].to(device)
-        engine.differentiate(lambda: loss(images, labels), len(batch))
+        with noise.secret_torch(charge.id, step, number):
+            engine.differentiate(lambda: loss(images, labels), len(batch))
         return engine.clipped_sums(plan.clipping_norm)
 
     state: dict[str, Stateful] = {"model": model, "optimizer": optimizer, "passes": batches, **carry}
     for step in context.steps(charge.label, plan.steps, state):
         sample = noise.poisson_sample(len(data), plan.sample_rate, charge.id, step)
+        numbers = count()
+
+        def work(batch: Tensor, step: int = step, numbers: Iterator[int] = numbers) -> list[Tensor]:
+            return clipped_sums(batch, step, next(numbers))
+
         with engine.attached():
-            total = batches.total(sample, [torch.zeros_like(parameter) for parameter in parameters], clipped_sums)
+            total = batches.total(sample, [torch.zeros_like(parameter) for parameter in parameters], work)
         noisy = noise.add_gaussian(total, std, charge.id, step)
         for parameter, gradient in zip(parameters, noisy, strict=True):
             parameter.grad = gradient / expected_batch_size

@@ -11,7 +11,9 @@ import hashlib
 import hmac
 import os
 import secrets
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ import torch
 from torch import Tensor
 
 from dpib.files import write_atomically
+from dpib.seeds import seeded
 
 SECRET_BYTES = 32
 _PIECE = 1 << 16
@@ -26,7 +29,7 @@ DESCRIPTION = "Philox keyed by HMAC-SHA256 of a 256-bit secret from os.urandom"
 
 
 class NoiseSource:
-    """Gaussian and exponential noise and Poisson samples, addressed by charge and step.
+    """Gaussian and exponential noise, Poisson samples and draws inside losses, addressed by charge and step.
 
     Args:
         secret: 32 bytes from ``os.urandom``. Only tests may choose it.
@@ -82,6 +85,18 @@ class NoiseSource:
         """Return ``exact`` plus exponential noise of mean ``scale`` on every coordinate."""
         stream = self._stream("exponential", charge, 0)
         return exact + torch.from_numpy(stream.exponential(scale, tuple(exact.shape))).to(exact)
+
+    @contextmanager
+    def secret_torch(self, charge: str, step: int, part: int) -> Iterator[None]:
+        """Seed torch's global generators from the secret inside the block, and restore them after.
+
+        Args:
+            charge: id of the ledger's charge.
+            step: number of the release within the charge.
+            part: number of the pass within the step: no two passes share draws.
+        """
+        with seeded(int(self._stream("loss", charge, step, part).integers(2**63))):
+            yield
 
     def tag(self, *parts: bytes | memoryview) -> str:
         """Return a keyed digest (HMAC-SHA256, hex) by which only the holder of the secret recognises ``parts``."""

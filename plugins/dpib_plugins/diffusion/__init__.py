@@ -1,0 +1,1 @@
+"""Pixel-space diffusion models: what dpdm, pdp-diffusion, dp-ldm-sd and further methods share."""
