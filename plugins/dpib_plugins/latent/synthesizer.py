@@ -60,6 +60,7 @@ class LatentDiffusion(Synthesizer):
     def fit(self, private: PrivateDataset) -> None:
         """Train what ``trainable`` chooses with DP-SGD, on the whole budget."""
         config, label = self.config, "denoiser"
+        self.network.train()
         with self.context.seeds.init("adapter"):
             chosen = train_only(self.network, self.trainable())
         adam = torch.optim.AdamW(chosen, config.learning_rate)
