@@ -572,7 +572,7 @@ def test_a_resumed_training_equals_the_straight_one_bit_for_bit(
     assert silent.releases == [] and all(torch.equal(a, b) for a, b in zip(straight, again, strict=True))
 
 
-def test_the_public_randomness_of_a_loss_is_another_at_every_step_and_follows_the_seed(tmp_path: Path) -> None:
+def test_public_randomness_after_a_step_is_another_at_every_step_and_follows_the_seed(tmp_path: Path) -> None:
     def draws(name: str, seed: int) -> list[float]:
         (tmp_path / name).mkdir()
         found: list[float] = []

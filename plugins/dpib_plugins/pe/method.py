@@ -19,17 +19,30 @@ Deviations: see ``deviations`` of the card.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import reduce
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping
+from functools import partial, reduce
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from dpib.api import ConfigError, MethodConfig, PluginError, PrivateDataset, RunContext, Synthesizer, TaskInfo
+from dpib.api import (
+    ConfigError,
+    MethodConfig,
+    PluginError,
+    PrivateDataset,
+    PublicDataset,
+    RunContext,
+    Synthesizer,
+    TaskInfo,
+)
+from dpib_plugins.diffusion.edm import denoise
+from dpib_plugins.diffusion.public import pretrained
+from dpib_plugins.diffusion.settings import PretrainingConfig
 from dpib_plugins.pe.features import feature_map, on_grid
+from dpib_plugins.pe.own import OwnDiffusion
 from dpib_plugins.pe.pipelines import DiffusersApi
 from dpib_plugins.pe.protocol import ImageApi, Samples
 from dpib_plugins.pe.simulator import Simulator
@@ -48,7 +61,7 @@ _GREY = (0.299, 0.587, 0.114)
 class PeConfig(MethodConfig):
     """Hyper-parameters; defaults are the published ones for CIFAR-10."""
 
-    api: Literal["imagenet64", "diffusers", "simulator"] = Field(
+    api: Literal["imagenet64", "diffusers", "simulator", "own-diffusion"] = Field(
         default="imagenet64", description="generator of images and variations"
     )
     population_per_class: int = Field(default=6_000, ge=1, description="candidates of each class")
@@ -73,6 +86,9 @@ class PeConfig(MethodConfig):
     pipeline: str = Field(default="", description="diffusers: name on the Hugging Face Hub")
     revision: str = Field(default="", description="diffusers: commit of the pipeline's repository")
     prompt: str = Field(default="a photo of a {label}", description="diffusers: text, {label} is the class's name")
+    diffusion: PretrainingConfig = Field(
+        default_factory=PretrainingConfig, description="own-diffusion: network, and its training on public images"
+    )
     glyph_size: float = Field(
         default=0.7, gt=0, le=1, description="simulator: longest side of a drawing as a share of the image's side"
     )
@@ -91,20 +107,42 @@ class PrivateEvolution(Synthesizer):
                 f"nearest = {config.nearest}: a private image cannot vote for more different candidates than the "
                 f"{config.population_per_class} of population_per_class."
             )
-        self._api = _build_api(config, task, context.device)
+        self._api: ImageApi | None = None if config.api == "own-diffusion" else _build_api(config, task, context.device)
         self._labels = torch.arange(task.n_classes).repeat_interleave(config.population_per_class)
         self._population = Samples(torch.zeros(0, *task.shape, dtype=torch.uint8), torch.zeros(0, 0))
+
+    def pretraining_basis(self) -> Mapping[str, Any] | None:
+        """Return network and public schedule, which diffusion methods share."""
+        return self.config.diffusion.pretraining_basis(self.task) if self.config.api == "own-diffusion" else None
+
+    def pretrain(self, public: PublicDataset, context: RunContext) -> None:
+        """Train the generator on public images; only ``api = "own-diffusion"`` has one to train."""
+        config = self.config
+        if config.api != "own-diffusion":
+            raise ConfigError(
+                f"api = '{config.api}' learns nothing from public images. "
+                "Drop --public, or choose --variant own-diffusion."
+            )
+        self.network = pretrained(config.diffusion, self.task, public.data, context).eval()
+        self._api = OwnDiffusion(
+            partial(denoise, self.network),
+            self.task.shape,
+            config.sampling_steps,
+            config.api_batch_size,
+            self.context.device,
+        )
 
     def fit(self, private: PrivateDataset) -> None:
         """Let private images vote, once per degree, and vary the winners."""
         config, seeds = self.config, self.context.seeds
+        api = self._generator()
         embed = feature_map(config.features, config.feature_size, self.context.device)
         plan = private.plan_noisy_sums(
             len(config.degrees), label="votes", clipping_norm=math.sqrt(config.nearest), by_class=True
         )
         threshold = config.threshold * plan.noise_multiplier * math.sqrt(config.nearest)
         start = self.context.once(
-            "first population", lambda: self._api.random(self._labels, seeds.torch("first population")).state_dict()
+            "first population", lambda: api.random(self._labels, seeds.torch("first population")).state_dict()
         )
         population = Samples(start["images"].cpu(), start["codes"].cpu())
         for step in self.context.steps("evolve", len(config.degrees), {"population": population}):
@@ -139,9 +177,14 @@ class PrivateEvolution(Synthesizer):
             images[more] = self._fitted(self._varied(samples.take(more), labels[more], last, "more").images)
         return images
 
+    def _generator(self) -> ImageApi:
+        if self._api is None:
+            raise ConfigError("api = 'own-diffusion' learns from public images first: add --public DATASET.")
+        return self._api
+
     def _varied(self, samples: Samples, labels: Tensor, step: int, purpose: str, index: int = 0) -> Samples:
         generator = self.context.seeds.torch(purpose, step, index)
-        return self._api.variation(samples, labels, self.config.degrees[step], generator)
+        return self._generator().variation(samples, labels, self.config.degrees[step], generator)
 
     def _candidates(self, population: Samples, step: int, embed: FeatureMap) -> Tensor:
         """Return what stands for the candidates, (K, P, D) on the grid: mean features of variations of each."""
