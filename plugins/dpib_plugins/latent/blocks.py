@@ -18,8 +18,12 @@ HEAD_WIDTH = 8
 
 
 def group_norm(channels: int, eps: float = 1e-5) -> nn.GroupNorm:
-    """Return the normalisation of all layers: 32 groups, or the most that divide fewer or odd channels."""
-    return nn.GroupNorm(math.gcd(32, channels), channels, eps=eps)
+    """Return the normalisation of all layers: 32 groups as published, or groups of four where 32 do not fit.
+
+    Published networks of width 32 have one channel per group at their first level: what is added to all positions of a
+    channel, so the time embedding, has no effect there. Smaller networks here are spared that.
+    """
+    return nn.GroupNorm(max(1, channels // 4) if channels % 32 else 32, channels, eps=eps)
 
 
 def zeroed(layer: nn.Conv2d) -> nn.Conv2d:

@@ -18,7 +18,7 @@ class CodecConfig(MethodConfig):
     """The autoencoder and its public training."""
 
     latent_channels: int = Field(default=3, ge=1, description="channels of a latent")
-    codec_width: int = Field(default=128, ge=4, description="channels of the autoencoder at multiplier 1")
+    codec_width: int = Field(default=128, ge=4, multiple_of=4, description="channels of the autoencoder at multiplier 1")
     codec_multipliers: tuple[Positive, ...] = Field(
         default=(1, 2), min_length=1, description="of codec_width, one per level; each but the first halves the side"
     )
