@@ -8,7 +8,7 @@ import pytest
 
 from dpib.synthesizer import Synthesizer
 
-NAMES = ("dp_gan", "dp_kernel", "dp_means", "dp_merf", "dp_ntk", "pe", "real", "uniform")
+NAMES = ("dp_gan", "dp_kernel", "dp_ldm", "dp_lora", "dp_means", "dp_merf", "dp_ntk", "pe", "real", "uniform")
 
 
 @pytest.mark.parametrize("name", NAMES)

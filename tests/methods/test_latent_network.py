@@ -143,7 +143,13 @@ def test_the_schedule_ends_in_noise():
     assert float(shares[0]) == pytest.approx(1 - 0.0015)
     assert float(shares[-1] / shares[-2]) == pytest.approx(1 - 0.0155)
     assert float(shares[-1]) < 2e-3
-    assert times_at(torch.tensor([0.0, 0.0005, 0.5, 0.9999, 1.0], dtype=torch.float64)).tolist() == [0, 0, 500, 999, 999]
+    assert times_at(torch.tensor([0.0, 0.0005, 0.5, 0.9999, 1.0], dtype=torch.float64)).tolist() == [
+        0,
+        0,
+        500,
+        999,
+        999,
+    ]
 
 
 def test_the_loss_of_a_perfect_and_of_an_idle_network():

@@ -16,7 +16,7 @@ CARD = MethodCard(
     "2406.01355, 2024.",
     year=2024,
     bibtex="@article{tsai2024dplora, title={Differentially Private Fine-Tuning of Diffusion Models}, author={Tsai, "
-    "Yu-Lin and Li, Yizhe and Chen, Zekai and Chen, Po-Yu and Yu, Chia-Mu and Ren, Xuebin and Buet-Golfouse, Francois}, "
+    "Y.-L. and Li, Y. and Chen, Z. and Chen, P.-Y. and Yu, C.-M. and Ren, X. and Buet-Golfouse, F.}, "
     "journal={arXiv preprint arXiv:2406.01355}, year={2024}}",
     homepage="https://github.com/EzzzLi/DP-LORA",
     deviations=(

@@ -4,8 +4,8 @@ Idea: a low-rank addition has a hundredth of a layer's parameters, and so much l
 
 Paper: Tsai, Li, Chen, Chen, Yu, Ren, Buet-Golfouse (2024); networks and settings from DPImageBench (2025).
 
-Released: what ``dp-ldm`` releases, for a new class table and the low-rank factors alone. The K noised copies of a record
-are averaged before its one gradient is clipped. Sensitivity C under add-or-remove-one.
+Released: what ``dp-ldm`` releases, for a new class table and the low-rank factors alone. The K noised copies of a
+record are averaged before its one gradient is clipped. Sensitivity C under add-or-remove-one.
 
 Public: the public images and their labels, taken modulo the number of classes, and all that is learnt from them
 (autoencoder, scale of its latents, denoiser); initial factors and class table, image shape, classes, the nominal size

@@ -52,9 +52,7 @@ class LowRank(nn.Module):
         return cast(Tensor, self.base(x) + self._factor * self.b(self.a(x)))
 
 
-def add_low_rank(
-    network: LatentUNet, projections: Sequence[Projection], rank: int, scale: float
-) -> list[nn.Parameter]:
+def add_low_rank(network: LatentUNet, projections: Sequence[Projection], rank: int, scale: float) -> list[nn.Parameter]:
     """Put ``LowRank`` layers into all attention of a network, give it a new class table, and return what to train.
 
     Args:

@@ -76,9 +76,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Map positions (N, P, C), and a context (N, L, E) if it was made for one, to (N, P, C)."""
         other = x if context is None else context
-        q, k, v = (
-            h.unflatten(2, (-1, HEAD_WIDTH)).transpose(1, 2) for h in (self.q(x), self.k(other), self.v(other))
-        )
+        q, k, v = (h.unflatten(2, (-1, HEAD_WIDTH)).transpose(1, 2) for h in (self.q(x), self.k(other), self.v(other)))
         return cast(Tensor, self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)))
 
 

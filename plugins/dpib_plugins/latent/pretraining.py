@@ -47,9 +47,7 @@ def pretrained(
         return loss_rows(network, clean, torch.randn_like(clean), times, labels)
 
     schedule = config.pretrain_schedule()
-    descend(
-        network, data, denoiser_rows, name="pretrain denoiser", schedule=schedule, context=context, augment=augment
-    )
+    descend(network, data, denoiser_rows, name="pretrain denoiser", schedule=schedule, context=context, augment=augment)
     return codec, network
 
 

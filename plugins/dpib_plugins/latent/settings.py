@@ -18,7 +18,9 @@ class CodecConfig(MethodConfig):
     """The autoencoder and its public training."""
 
     latent_channels: int = Field(default=3, ge=1, description="channels of a latent")
-    codec_width: int = Field(default=128, ge=4, multiple_of=4, description="channels of the autoencoder at multiplier 1")
+    codec_width: int = Field(
+        default=128, ge=4, multiple_of=4, description="channels of the autoencoder at multiplier 1"
+    )
     codec_multipliers: tuple[Positive, ...] = Field(
         default=(1, 2), min_length=1, description="of codec_width, one per level; each but the first halves the side"
     )
@@ -77,9 +79,7 @@ class PublicConfig(CodecConfig):
 
     def network(self, task: TaskInfo, codec: Codec) -> LatentUNet:
         """Return a new denoiser for latents of the autoencoder, from torch's global generator."""
-        return LatentUNet(
-            codec.latent_shape, task.n_classes, self.width, self.multipliers, self.attention, self.blocks
-        )
+        return LatentUNet(codec.latent_shape, task.n_classes, self.width, self.multipliers, self.attention, self.blocks)
 
     def pretrain_schedule(self) -> PublicSchedule:
         """Return how the denoiser is pretrained."""

@@ -28,7 +28,9 @@ CONTEXT = 512
 class Level(nn.Module):
     """A residual block, a transformer where there is one, and a change of resolution where there is one."""
 
-    def __init__(self, block: ResidualBlock, transformer: Transformer | None, resample: nn.Module | None = None) -> None:
+    def __init__(
+        self, block: ResidualBlock, transformer: Transformer | None, resample: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.block, self.transformer, self.resample = block, transformer, resample
 
