@@ -66,11 +66,12 @@ def add_low_rank(network: LatentUNet, projections: Sequence[Projection], rank: i
     """
     device = next(network.parameters()).device
     nn.init.normal_(network.classes.weight)
-    trained: list[nn.Parameter] = [network.classes.weight]
+    trained = list(network.classes.parameters())
     for attention in [module for module in network.modules() if isinstance(module, Attention)]:
         for name in projections:
             layer = LowRank(getattr(attention, name), rank, scale).to(device)
             setattr(attention, name, layer)
-            biases = [layer.base.bias] if layer.base.bias is not None else []
-            trained += [layer.a.weight, layer.b.weight, *cast(list[nn.Parameter], biases)]
+            trained += [*layer.a.parameters(), *layer.b.parameters()]
+            if layer.base.bias is not None:
+                trained.append(layer.base.bias)
     return trained
