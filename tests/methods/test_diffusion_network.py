@@ -134,7 +134,7 @@ def gaussian(x, sigma):
     return MEAN + SPREAD**2 / (SPREAD**2 + sigma[:, None, None, None] ** 2) * (x - MEAN)
 
 
-@pytest.mark.parametrize(("sampler", "off"), [(Sampler("euler", 250), 0.05), (Sampler("heun", 40), 0.02)])
+@pytest.mark.parametrize(("sampler", "off"), [(Sampler("euler", 250), 0.05), (Sampler("heun", 80), 0.02)])
 def test_a_deterministic_sampler_follows_the_exact_path_of_a_gaussian(sampler, off):
     unit = torch.linspace(-2, 2, 9, dtype=torch.float64).view(-1, 1, 1, 1)
     start = MEAN + math.sqrt(SIGMA_MAX**2 + SPREAD**2) * unit
@@ -178,7 +178,7 @@ def test_the_average_warms_up():
         average.update_parameters(network)
         keep = min(0.5, (1 + n) / (10 + n))
         expected = keep * expected + (1 - keep) * n
-        assert float(average.module.weight) == pytest.approx(expected, rel=1e-6)
+        assert average.module.weight.item() == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.fixture

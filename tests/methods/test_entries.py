@@ -1,14 +1,27 @@
 import importlib
 import subprocess
 import sys
-import tomllib
-from pathlib import Path
 
 import pytest
 
+from dpib import config
 from dpib.synthesizer import Synthesizer
 
-NAMES = ("dp_gan", "dp_kernel", "dp_ldm", "dp_lora", "dp_means", "dp_merf", "dp_ntk", "pe", "real", "uniform")
+NAMES = (
+    "dp_gan",
+    "dp_kernel",
+    "dp_ldm",
+    "dp_ldm_sd",
+    "dp_lora",
+    "dp_means",
+    "dp_merf",
+    "dp_ntk",
+    "dpdm",
+    "pdp_diffusion",
+    "pe",
+    "real",
+    "uniform",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -28,7 +41,7 @@ def test_the_card_names_a_synthesizer_with_valid_presets(name):
     assert all(word in module.__doc__ for word in ("Idea:", "Paper:", "Released:", "Public:", "Deviations:"))
     assert all(field.description for field in implementation.Config.model_fields.values())
     if method.presets:
-        tables = tomllib.loads((Path(module.__file__).parent / method.presets).read_text(encoding="utf-8"))
+        _, tables = config._read_presets(method, set(implementation.Config.model_fields))
         assert implementation.Config.from_plain(tables["default"]) == implementation.Config()
 
 

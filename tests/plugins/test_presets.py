@@ -84,6 +84,22 @@ def test_the_last_layer_wins(resolve_with: Resolve, point: dict[str, object], st
     assert resolved.changed == ("steps",)
 
 
+def test_a_file_extends_another_key_by_key(resolve_with: Resolve, tmp_path: Path) -> None:
+    shared = tmp_path / "site-one" / "shared.toml"
+    shared.write_text("[default]\nsteps = 2\nrate = 0.25\n[lite]\nsteps = 3\n[variant.large]\nname = 'b'\n")
+    own = 'extends = "shared.toml"\n[default]\nsteps = 7\n[lite]\nwidths = [1]\n'
+    resolved = resolve_with(own, variant="large")
+    assert resolved.layers == ("default", "lite", "variant.large")
+    assert resolved.config.model_dump() == {"steps": 3, "rate": 0.25, "widths": (1,), "name": "b", "nested": {}}
+    shared.write_text('extends = "presets.toml"\n')
+    with pytest.raises(ConfigError, match="extends"):
+        resolve_with(own)
+    with pytest.raises(PluginError, match="missing"):
+        resolve_with('extends = "missing.toml"\n')
+    with pytest.raises(ConfigError, match="extends"):
+        resolve_with("extends = 3\n")
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
 @given(
     st.fixed_dictionaries(
