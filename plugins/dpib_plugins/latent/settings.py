@@ -29,7 +29,7 @@ class CodecConfig(MethodConfig):
     )
     codec_blocks: int = Field(default=2, ge=1, description="residual blocks per level of the encoder")
     codec_side: int | None = Field(default=None, ge=4, description="resize images to this side for the autoencoder")
-    codec_steps: int = Field(default=80_073, ge=1, description="updates of the autoencoder on public images")
+    codec_steps: int = Field(default=80_072, ge=1, description="updates of the autoencoder on public images")
     codec_batch: int = Field(default=64, ge=1, description="public images per update of the autoencoder")
     codec_learning_rate: float = Field(default=6.4e-5, gt=0, description="autoencoder: step size of Adam")
     codec_averaging: float = Field(default=0.0, ge=0, lt=1, description="decay of the autoencoder's moving average")
