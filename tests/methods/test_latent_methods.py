@@ -327,7 +327,7 @@ def test_the_codec_learns_to_reconstruct_and_scales_latents_to_variance_one(harn
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "least"), [("dp-ldm", 0.8), ("dp-lora", 0.5)])
 def test_without_noise_it_learns_which_class_is_which(tmp_path, digits, balanced, drawn, name, least):
-    """All labels of the pretraining are wrong. Of real digits, decoded again, 87 % are nearest to their class's mean."""
+    """The pretraining has all labels wrong. Of real digits, decoded again, 87 % are nearest to their class."""
     harness = Harness(tmp_path, digits, epsilon=1.0)
     method = CLASSES[name](preset(name), harness.task, harness.context)
     method.pretrain(drawn, Harness(tmp_path / "cache", digits).context)
