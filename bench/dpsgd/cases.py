@@ -10,6 +10,10 @@ from bench.dpsgd.nets import Discriminator, UNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dpib_plugins.diffusion.adapters import train_only
+from dpib_plugins.latent.adapters import add_low_rank
+from dpib_plugins.latent.unet import LatentUNet
+
 
 @dataclass(frozen=True)
 class Case:
@@ -22,6 +26,7 @@ class Case:
         n_labels: labels to draw from.
         images: B, per step.
         copies: K, noise multiplicity.
+        latent: the network estimates noise from time steps, not from noise levels.
     """
 
     name: str
@@ -30,6 +35,7 @@ class Case:
     n_labels: int
     images: int
     copies: int
+    latent: bool = False
 
     def network(self, device: str) -> nn.Module:
         """Return the network with the same random weights every time."""
@@ -50,6 +56,8 @@ class Case:
         if self.make is Discriminator:
             return F.softplus(-net(clean, labels))
         s = sigma[:, None, None, None]
+        if self.latent:
+            return (net(clean + s * noise, (100 * sigma).long(), labels) - noise).square().flatten(1).mean(1)
         out = net((clean + s * noise) / (1 / 3 + s * s).sqrt(), sigma.log() / 4, labels)
         return (out - clean).square().flatten(1).mean(1)
 
@@ -62,12 +70,30 @@ def _unet_28() -> nn.Module:
     return UNet(1, 28, (2, 2), 14, 10)
 
 
+def _latent() -> nn.Module:
+    network = LatentUNet((3, 14, 14), 10, 64, (1, 2), (1, 2), 2)
+    for parameter in network.parameters():  # nothing starts at zero, or most gradients would
+        parameter.data += 0.05 * torch.randn(parameter.shape)
+    return network
+
+
+def _latent_low_rank() -> nn.Module:
+    network = _latent()
+    train_only(network, add_low_rank(network, ("q", "k", "v"), 8, 8.0))
+    return network
+
+
 def cases(scale: int = 1) -> list[Case]:
     """Return all cases; ``scale`` multiplies the images of each (a GPU wants more)."""
-    nets = [("unet-3.87M", _unet_32, (3, 32, 32), 1000), ("unet-1.49M", _unet_28, (1, 28, 28), 10)]
+    nets: list[tuple[str, Callable[[], nn.Module], tuple[int, int, int], int]] = [
+        ("unet-3.87M", _unet_32, (3, 32, 32), 1000),
+        ("unet-1.49M", _unet_28, (1, 28, 28), 10),
+        ("latent-7.11M", _latent, (3, 14, 14), 10),
+        ("latent-lora-7.29M", _latent_low_rank, (3, 14, 14), 10),
+    ]
     shapes = [(2, 32), (8, 4), (32, 1)]
     found = [
-        Case(f"{name} B={b * scale} K={k}", make, shape, n_labels, b * scale, k)
+        Case(f"{name} B={b * scale} K={k}", make, shape, n_labels, b * scale, k, name.startswith("latent"))
         for name, make, shape, n_labels in nets
         for b, k in shapes
     ]

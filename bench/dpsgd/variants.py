@@ -25,7 +25,7 @@ def plain(case: Case, net: nn.Module, batch: Batch, clip: float) -> Step:
 
 
 def _plain(case: Case, net: nn.Module, batch: Batch, autocast: bool) -> Step:
-    parameters = list(net.parameters())
+    parameters = [p for p in net.parameters() if p.requires_grad]
 
     def step() -> list[Tensor]:
         with torch.autocast(batch[0].device.type, torch.bfloat16, enabled=autocast):
@@ -87,7 +87,7 @@ def _clip(gradients: list[Tensor], total: list[Tensor], clip: float) -> list[Ten
 def opacus_hooks(case: Case, net: nn.Module, batch: Batch, clip: float) -> Step:
     """Return Opacus' default: gradients of all rows, then the mean over copies."""
     hooks = GradSampleHooks(net, loss_reduction="sum")
-    parameters = list(net.parameters())
+    parameters = [p for p in net.parameters() if p.requires_grad]
     total = [torch.zeros_like(p) for p in parameters]
 
     def step() -> list[Tensor]:
@@ -107,7 +107,7 @@ def opacus_hooks(case: Case, net: nn.Module, batch: Batch, clip: float) -> Step:
 def opacus_ghost(case: Case, net: nn.Module, batch: Batch, clip: float) -> Step:
     """Return Opacus' ghost clipping, two backward passes. For K > 1 it clips rows, which is another mechanism."""
     hooks = GradSampleHooksFastGradientClipping(net, loss_reduction="sum", max_grad_norm=clip)
-    parameters = list(net.parameters())
+    parameters = [p for p in net.parameters() if p.requires_grad]
     total = [torch.zeros_like(p) for p in parameters]
 
     def step() -> list[Tensor]:
@@ -129,7 +129,7 @@ def opacus_ghost(case: Case, net: nn.Module, batch: Batch, clip: float) -> Step:
 
 def torch_func(case: Case, net: nn.Module, batch: Batch, clip: float) -> Step:
     """Return vmap(grad), the mean over copies inside."""
-    parameters = {name: p.detach() for name, p in net.named_parameters()}
+    parameters = {name: p.detach() for name, p in net.named_parameters() if p.requires_grad}
     total = [torch.zeros_like(p) for p in parameters.values()]
 
     def loss_of_one(values: dict[str, Tensor], *rows: Tensor) -> Tensor:

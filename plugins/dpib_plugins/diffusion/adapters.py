@@ -25,7 +25,7 @@ def conditioning_and_attention(network: UNet) -> list[nn.Parameter]:
     return [parameter for module in modules for parameter in module.parameters()]
 
 
-def train_only(network: UNet, chosen: Sequence[nn.Parameter]) -> list[nn.Parameter]:
+def train_only(network: nn.Module, chosen: Sequence[nn.Parameter]) -> list[nn.Parameter]:
     """Freeze all parameters of a network but the chosen ones, and return those."""
     network.requires_grad_(False)
     for parameter in chosen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -13,10 +14,10 @@ from dpib_plugins.diffusion.edm import levels_at
 
 
 class Drawn(NamedTuple):
-    """What one row of a loss needs: noise (N, C, H, W), sigma (N,), labels (N,)."""
+    """What one row of a loss needs: noise (N, C, H, W), noise level (N,), labels (N,)."""
 
     noise: Tensor
-    sigma: Tensor
+    level: Tensor
     labels: Tensor
 
 
@@ -35,6 +36,8 @@ class NoisePool:
         copies: K, rows per record.
         dropout: probability of the null token ``null``.
         null: the label that stands for no class.
+        noise_shape: of a noise image; by default that of an image.
+        levels: maps quantiles float64 (N,) in 0..1 to noise levels (N,); by default EDM's.
     """
 
     def __init__(
@@ -47,10 +50,13 @@ class NoisePool:
         copies: int,
         dropout: float,
         null: int,
+        noise_shape: tuple[int, int, int] | None = None,
+        levels: Callable[[Tensor], Tensor] = levels_at,
     ) -> None:
         self._name, self._context, self._size = name, context, size
         self._copies, self._dropout, self._null = copies, dropout, null
-        self._images = torch.zeros(size, *shape, device=context.device)
+        self._levels = levels
+        self._images = torch.zeros(size, *(noise_shape or shape), device=context.device)
         self._hash = RecordHash(shape).to(context.device)
         self.refill(0)
 
@@ -79,4 +85,4 @@ class NoisePool:
         place = torch.arange(self._copies, device=images.device).repeat(len(images))
         kept = labels.repeat_interleave(self._copies)
         dropped = torch.where(chance < self._dropout, self._null, kept)
-        return Drawn(noise, levels_at((place + within) / self._copies), dropped)
+        return Drawn(noise, self._levels((place + within) / self._copies), dropped)

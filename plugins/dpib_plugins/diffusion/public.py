@@ -43,6 +43,43 @@ def mirrored(images: Tensor) -> Tensor:
     return torch.where(chosen[:, None, None, None], images.flip(3), images)
 
 
+def descend(
+    network: nn.Module,
+    data: LabelledImages,
+    rows: Callable[[Tensor, Tensor], Tensor],
+    *,
+    name: str,
+    schedule: PublicSchedule,
+    context: RunContext,
+    augment: Augment | None = None,
+) -> None:
+    """Minimise a loss over all parameters of a network, and leave it with its averaged weights.
+
+    Args:
+        network: starts from the weights it has.
+        data: public or released images.
+        rows: maps images uint8 (B, C, H, W) and labels (B,) to losses (B,); may draw from torch's global generators.
+        name: of the loop, unique in ``context``; shown as progress, addresses checkpoint and randomness.
+        schedule: how long and how fast; its label dropout is the business of ``rows``.
+        context: device, checkpoint, seeds: the pretraining's own, or the run's for images of the run.
+        augment: applied to every batch.
+    """
+    device = context.device
+    network.to(device).train().requires_grad_(True)
+    adam = torch.optim.Adam(network.parameters(), schedule.learning_rate)
+    average = moving_average(network, schedule.averaging)
+    carry: dict[str, nn.Module | torch.optim.Optimizer] = {"network": network, "optimizer": adam, "average": average}
+    for step in context.steps(name, schedule.steps, carry):
+        chosen = torch.randint(len(data), (schedule.batch_size,), generator=context.seeds.torch(name, step))
+        images, labels = data.images[chosen].to(device), data.labels[chosen].to(device)
+        loss = rows(augment(images) if augment else images, labels).mean()
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        average.update_parameters(network)
+    network.load_state_dict(average.module.state_dict())
+
+
 def learn_public(
     network: UNet,
     data: LabelledImages,
@@ -52,7 +89,7 @@ def learn_public(
     context: RunContext,
     augment: Augment | None = None,
 ) -> None:
-    """Train a network, all of its parameters, and leave it with its averaged weights.
+    """Train a denoiser of pixels, all of its parameters, and leave it with its averaged weights; see ``descend``.
 
     Args:
         network: starts from the weights it has.
@@ -62,23 +99,15 @@ def learn_public(
         context: device, checkpoint, seeds: the pretraining's own, or the run's for images of the run.
         augment: applied to every batch.
     """
-    device, null = context.device, network.embed.classes.num_embeddings - 1
-    network.to(device).train().requires_grad_(True)
-    adam = torch.optim.Adam(network.parameters(), schedule.learning_rate)
-    average = moving_average(network, schedule.averaging)
-    carry: dict[str, nn.Module | torch.optim.Optimizer] = {"network": network, "optimizer": adam, "average": average}
-    for step in context.steps(name, schedule.steps, carry):
-        chosen = torch.randint(len(data), (schedule.batch_size,), generator=context.seeds.torch(name, step))
-        images, labels = data.images[chosen].to(device), data.labels[chosen].to(device)
-        clean = scaled(augment(images) if augment else images)
-        labels = torch.where(torch.rand(len(labels), device=device) < schedule.label_dropout, null, labels)
-        sigma = (LOG_MEAN + LOG_STD * torch.randn(len(labels), device=device)).exp()
-        loss = loss_rows(network, clean, torch.randn_like(clean), sigma, labels).mean()
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
-        average.update_parameters(network)
-    network.load_state_dict(average.module.state_dict())
+    null = network.embed.classes.num_embeddings - 1
+
+    def rows(images: Tensor, labels: Tensor) -> Tensor:
+        clean = scaled(images)
+        dropped = torch.rand(len(labels), device=labels.device) < schedule.label_dropout
+        sigma = (LOG_MEAN + LOG_STD * torch.randn(len(labels), device=labels.device)).exp()
+        return loss_rows(network, clean, torch.randn_like(clean), sigma, torch.where(dropped, null, labels))
+
+    descend(network, data, rows, name=name, schedule=schedule, context=context, augment=augment)
 
 
 def pretrained(config: PretrainingConfig, task: TaskInfo, data: LabelledImages, context: RunContext) -> UNet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -41,6 +42,33 @@ def _denoised(network: UNet, labels: Tensor, noisy: Tensor, sigma: Tensor) -> Te
 
 
 @torch.no_grad()
+def in_batches(
+    draw: Callable[[Tensor, torch.Generator], Tensor],
+    labels: Tensor,
+    shape: tuple[int, int, int],
+    name: str,
+    batch_size: int,
+    context: RunContext,
+) -> Tensor:
+    """Return one image per label, uint8 (N, C, H, W) on the CPU; the same call and seed give the same images.
+
+    Args:
+        draw: maps labels (B,) on the context's device and a CPU generator to images uint8 (B, C, H, W).
+        labels: int64 (N,).
+        shape: of an image.
+        name: of the loop, unique in the run; shown as progress. Chance does not depend on it.
+        batch_size: images at once.
+        context: device, checkpoint and seeds.
+    """
+    labels = labels.cpu()
+    album = _Album(labels, shape)
+    parts = labels.split(batch_size)
+    for number in context.steps(name, len(parts), {"album": album}):
+        part, generator = parts[number], context.seeds.torch("sample images", number)
+        album.images[number * batch_size :][: len(part)] = draw(part.to(context.device), generator).cpu()
+    return album.images
+
+
 def sample_images(
     network: UNet,
     labels: Tensor,
@@ -50,7 +78,7 @@ def sample_images(
     batch_size: int,
     context: RunContext,
 ) -> Tensor:
-    """Return one image per label, uint8 (N, C, H, W) on the CPU; the same call and seed give the same images.
+    """Return one image per label from a denoiser of pixels; see ``in_batches``.
 
     Args:
         network: trained; its own weights are used.
@@ -62,12 +90,9 @@ def sample_images(
         context: device, checkpoint and seeds.
     """
     network.eval()
-    labels = labels.cpu()
-    album = _Album(labels, shape)
-    parts = labels.split(batch_size)
-    for number in context.steps(name, len(parts), {"album": album}):
-        part, generator = parts[number], context.seeds.torch("sample images", number)
+
+    def draw(part: Tensor, generator: torch.Generator) -> Tensor:
         start = SIGMA_MAX * torch.randn((len(part), *shape), generator=generator).to(context.device)
-        found = sampler(denoiser(network, part.to(context.device)), start, generator)
-        album.images[number * batch_size :][: len(part)] = to_uint8(found).cpu()
-    return album.images
+        return to_uint8(sampler(denoiser(network, part), start, generator))
+
+    return in_batches(draw, labels, shape, name, batch_size, context)

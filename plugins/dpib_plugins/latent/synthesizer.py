@@ -1,0 +1,137 @@
+"""What dp-ldm and dp-lora have in common: public pretraining, DP-SGD on part of the latent denoiser, sampling."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from dpib.api import DpSgdPlan, MethodConfig, PrivateDataset, PublicDataset, RunContext, Synthesizer, TaskInfo
+from dpib.context import Stateful
+from dpib_plugins.diffusion.adapters import train_only
+from dpib_plugins.diffusion.averaging import moving_average
+from dpib_plugins.diffusion.edm import scaled, to_uint8
+from dpib_plugins.diffusion.noise import NoisePool
+from dpib_plugins.diffusion.sampling import in_batches
+from dpib_plugins.latent.ddpm import ddim, loss_rows, times_at
+from dpib_plugins.latent.pretraining import pretrained
+from dpib_plugins.latent.settings import LatentConfig
+
+_FIRST_FACTOR = 1e-6
+"""Share of the step size that the first update of a warm-up makes."""
+
+
+class LatentDiffusion(Synthesizer):
+    """A class-conditional diffusion model of the latents of a public autoencoder, of which DP-SGD trains a part.
+
+    A method says which part: ``trainable``.
+
+    Attributes:
+        codec: the autoencoder; it never changes after the public training.
+        network: the denoiser; after ``fit`` it holds the averaged weights.
+    """
+
+    Config = LatentConfig
+    config: LatentConfig
+
+    def __init__(self, config: MethodConfig, task: TaskInfo, context: RunContext) -> None:
+        super().__init__(config, task, context)
+        with context.seeds.init("network"):
+            codec = self.config.codec(task).to(context.device)
+            self.codec = codec.eval().requires_grad_(False)
+            self.network = self.config.network(task, codec).to(context.device)
+        self._samplings = 0
+
+    @abstractmethod
+    def trainable(self) -> list[nn.Parameter]:
+        """Prepare the network for the private stage and return the parameters that DP-SGD trains."""
+
+    def pretraining_basis(self) -> Mapping[str, Any]:
+        """Return architecture and public schedule: both methods share a pretraining."""
+        return self.config.pretraining_basis(self.task)
+
+    def pretrain(self, public: PublicDataset, context: RunContext) -> None:
+        """Learn autoencoder, scale of its latents, and denoiser from public images."""
+        self.codec, self.network = pretrained(self.config, self.task, public.data, context)
+
+    def fit(self, private: PrivateDataset) -> None:
+        """Train what ``trainable`` chooses with DP-SGD, on the whole budget."""
+        config, label = self.config, "denoiser"
+        self.network.train()
+        with self.context.seeds.init("adapter"):
+            chosen = train_only(self.network, self.trainable())
+        adam = torch.optim.AdamW(chosen, config.learning_rate)
+        warm_up = _warm_up(adam, config.warm_up)
+        average, pool = moving_average(self.network, config.averaging), self.noise_pool(label)
+        carry: dict[str, Stateful] = {"average": average, "noise pool": pool}
+        if warm_up is not None:
+            carry["warm-up"] = cast(Stateful, warm_up)
+
+        def after_step(step: int) -> None:
+            average.update_parameters(self.network)
+            pool.refill(step + 1)
+            if warm_up is not None:
+                warm_up.step()
+
+        private.train(
+            self.network,
+            lambda images, labels: self.loss(pool, images, labels),
+            DpSgdPlan(
+                steps=config.steps,
+                sample_rate=min(1.0, config.batch_size / self.task.nominal_size),
+                clipping_norm=config.clipping_norm,
+                noise_multiplicity=config.noise_multiplicity,
+            ),
+            label=label,
+            optimizer=adam,
+            physical_batch_size=config.physical_batch,
+            after_step=after_step,
+            carry=carry,
+        )
+        self.network.load_state_dict(average.module.state_dict())
+
+    def noise_pool(self, name: str) -> NoisePool:
+        """Return the public noise that the private stage draws from: latents, for records that are images."""
+        config = self.config
+        return NoisePool(
+            name,
+            self.context,
+            self.task.shape,
+            size=config.noise_pool,
+            copies=config.noise_multiplicity,
+            dropout=0.0,
+            null=0,
+            noise_shape=self.codec.latent_shape,
+            levels=times_at,
+        )
+
+    def loss(self, pool: NoisePool, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the losses (B·K,) of records uint8 (B, C, H, W) with labels (B,), K noised copies of each.
+
+        Images are encoded here, each by itself, without gradient; their latents are kept nowhere.
+        """
+        noise, times, labels = pool.draw(images, labels)
+        clean = self.codec.encode(scaled(images)).repeat_interleave(self.config.noise_multiplicity, dim=0)
+        return loss_rows(self.network, clean, noise, times, labels)
+
+    def generate(self, labels: Tensor) -> Tensor:
+        """Return one image per label; continues where an earlier process was stopped."""
+        self._samplings += 1
+        name = "sample images" if self._samplings == 1 else f"sample images {self._samplings}"
+        self.network.eval()
+        return in_batches(self._draw, labels, self.task.shape, name, self.config.sampling_batch, self.context)
+
+    def _draw(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+        start = torch.randn((len(labels), *self.codec.latent_shape), generator=generator).to(labels.device)
+
+        def predict(x: Tensor, times: Tensor) -> Tensor:
+            return cast(Tensor, self.network(x, times, labels))
+
+        return to_uint8(self.codec.decode(ddim(predict, start, self.config.sampling_steps, self.config.eta, generator)))
+
+
+def _warm_up(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LinearLR | None:
+    return torch.optim.lr_scheduler.LinearLR(optimizer, _FIRST_FACTOR, total_iters=steps) if steps else None
