@@ -119,7 +119,7 @@ def test_a_selection_and_what_is_learnt_from_it_stay_in_the_run(tmp_path: Path) 
         assert _labels_charged(job, tmp_path) == [QUERY, "class embeddings"]
     assert not torch.equal(*queries)
     (prepared,) = (tmp_path / ".cache" / "pretrain").iterdir()  # one classifier for both: it saw public images only
-    assert [file.name for file in prepared.iterdir()] == ["train-selector.pt"]
+    assert [file.name for file in prepared.glob("*.pt")] == ["train-selector.pt"]
 
 
 def test_a_drawn_share_is_public_and_its_pretraining_shared_by_content(tmp_path: Path) -> None:
