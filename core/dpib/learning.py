@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,17 +75,24 @@ def learn(
 
     selected = next((images for _, images in released("before-pretraining")), None)
     images = _with_share(job, public, selected, private.task.n_classes, context)
-    if images is not None:
-        plan, basis = job.plan(context.device), synthesizer.pretraining_basis()
-        if basis is None:
-            basis = {"method": job.spec.method, "config": plan.config, "task": private.task.canonical()}
-        depends_on = _dependence(basis, plan.method_digest, images)
-        own = nullcontext(context.within("pretrain"))
-        with shared(depends_on) if selected is None else own as place:
-            synthesizer.pretrain(images, place)
+    if images is not None and selected is None:
+        pretrain_once(job, synthesizer, images, context, shared)
+    elif images is not None:
+        synthesizer.pretrain(images, context.within("pretrain"))
     for name, warm in released("before-fine-tuning"):
         synthesizer.warm_up(warm, context.within(f"warm up {name}"))
     synthesizer.fit(private)
+
+
+def pretrain_once(
+    job: Job, synthesizer: Synthesizer, images: PublicDataset, context: RunContext, shared: Shared
+) -> None:
+    """Pretrain on images that depend on nothing private, where every run finds it that would do the same."""
+    plan, basis = job.plan(context.device), synthesizer.pretraining_basis()
+    if basis is None:
+        basis = {"method": job.spec.method, "config": plan.config, "task": synthesizer.task.canonical()}
+    with shared(_dependence(basis, plan.method_digest, images)) as place:
+        synthesizer.pretrain(images, place)
 
 
 def _run(

@@ -8,12 +8,13 @@ import torch
 from method_harness import Harness
 from nominal import SENSITIVE, recomputed_epsilon
 
-from dpib import catalogue, config, generation
+from dpib import catalogue, config
 from dpib.contribution import InstalledMethod
 from dpib.data.catalog.digits import CARD as DIGITS
 from dpib.data.images import LabelledImages, PublicDataset
 from dpib.errors import RunError
 from dpib.job import Job
+from dpib.learning import pretrain_once, shared_in
 from dpib.privacy import private as private_module
 from dpib.progress import Reporter
 from dpib.spec import RunSpec
@@ -335,7 +336,7 @@ def test_methods_budgets_and_seeds_share_one_pretraining_on_disk(tmp_path, digit
         job = Job(spec, catalogue.track("demo-v1"), DIGITS, None, installed, CLASSES[name], resolved)
         harness = Harness(tmp_path / f"{name} {epsilon} {seed}", digits, seed=seed)
         method = CLASSES[name](resolved.config.model_copy(update=changes), harness.task, harness.context)
-        generation._pretrain(job, method, public, tmp_path / "cache", harness.context)
+        pretrain_once(job, method, public, harness.context, shared_in(tmp_path / "cache", harness.context))
         weights = {key: value.tolist() for key, value in method.network.state_dict().items()}
         return sorted(path.name for path in (tmp_path / "cache" / "pretrain").iterdir()), json.dumps(weights)
 
