@@ -322,7 +322,11 @@ def test_releases_are_made_in_turn_and_never_twice(bench: Bench) -> None:
         releases.release(2, query)
 
 
-@pytest.mark.parametrize("change", [lambda r: r[:-1], lambda r: r[0], lambda r: r.long(), lambda r: r.T], ids=str)
+@pytest.mark.parametrize(
+    "change",
+    [lambda r: r[:-1], lambda r: r[0], lambda r: r.long(), lambda r: r.T],
+    ids=["a row less", "one row", "whole numbers", "turned"],
+)
 def test_rows_of_another_form_are_refused_without_telling_a_number(bench: Bench, change: Any) -> None:
     class Misshapen(Mean):
         def respond(self, state: Any, images: Tensor, labels: Tensor, query: Any) -> Any:
