@@ -237,6 +237,7 @@ def test_methods_that_pretrain_share_a_pretraining(track):
         assert all(basis == bases[0] for basis in (*bases, own.pretraining_basis(task)))
 
 
+@pytest.mark.slow
 def test_without_noise_it_learns_classes(tmp_path, digits, balanced):
     harness = Harness(tmp_path, digits, epsilon=1.0)
     method = Dpdm(preset("dpdm"), harness.task, harness.context)

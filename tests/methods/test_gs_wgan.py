@@ -210,6 +210,7 @@ def test_it_passes_the_conformance_suite():
     assert verdict.holds, explain(verdict)
 
 
+@pytest.mark.slow
 def test_without_noise_it_learns_classes_from_critics_of_disjoint_parts(tmp_path, digits, balanced):
     harness = Harness(tmp_path, digits, epsilon=1.0)
     config = GsWganConfig.from_plain({**PRESETS["default"], **PRESETS["demo"], "parts": 5, "steps": 150})

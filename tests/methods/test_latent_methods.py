@@ -154,6 +154,7 @@ def test_it_passes_the_conformance_suite(name):
     assert verdict.holds, explain(verdict)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epsilon", [1.0, 10.0])
 @pytest.mark.parametrize("dataset", SENSITIVE)
 def test_at_every_nominal_size_the_budget_is_used_and_kept(dataset, epsilon, tmp_path, monkeypatch):

@@ -234,6 +234,7 @@ def test_stopped_after_the_query_it_is_paid_for_once(method, tmp_path, digits, b
     assert torch.equal(resumed.generate(balanced), expected.generate(balanced))
 
 
+@pytest.mark.slow
 def test_without_noise_dp_feta_learns_the_digits(tmp_path, digits, balanced):
     """At least 80 % of generated digits are nearest to the mean of their class."""
     harness = Harness(tmp_path, digits, noise=Silent())
