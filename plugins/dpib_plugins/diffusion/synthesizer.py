@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from dpib.api import (
-    DpSgdPlan,
     LabelledImages,
     MethodConfig,
     PrivateDataset,
@@ -20,9 +19,9 @@ from dpib.api import (
 )
 from dpib_plugins.diffusion.adapters import train_only
 from dpib_plugins.diffusion.augment import changed_at_random
-from dpib_plugins.diffusion.averaging import moving_average
 from dpib_plugins.diffusion.edm import loss_rows, scaled
 from dpib_plugins.diffusion.noise import NoisePool
+from dpib_plugins.diffusion.private import train_denoiser
 from dpib_plugins.diffusion.public import Augment, PublicSchedule, learn_public, pretrained
 from dpib_plugins.diffusion.sampling import sample_images
 from dpib_plugins.diffusion.settings import DiffusionConfig, PretrainedDiffusionConfig
@@ -87,31 +86,9 @@ class DiffusionSynthesizer(Synthesizer):
             private: the records.
             label: of the charge, unique in the run.
         """
-        config = self.config
-        plan = DpSgdPlan(
-            steps=config.steps,
-            sample_rate=min(1.0, config.batch_size / self.task.nominal_size),
-            clipping_norm=config.clipping_norm,
-            noise_multiplicity=config.noise_multiplicity,
-        )
-        adam = torch.optim.Adam(train_only(self.network, self.trainable()), config.learning_rate)
-        average, pool = moving_average(self.network, config.averaging), self.noise_pool(label)
-
-        def after_step(step: int) -> None:
-            average.update_parameters(self.network)
-            pool.refill(step + 1)
-
-        private.train(
-            self.network,
-            lambda images, labels: self.loss(pool, images, labels),
-            plan,
-            label=label,
-            optimizer=adam,
-            physical_batch_size=config.physical_batch,
-            after_step=after_step,
-            carry={"average": average, "noise pool": pool},
-        )
-        self.network.load_state_dict(average.module.state_dict())
+        adam = torch.optim.Adam(train_only(self.network, self.trainable()), self.config.learning_rate)
+        pool = self.noise_pool(label)
+        train_denoiser(private, self.network, self.loss, label=label, settings=self.config, optimizer=adam, pool=pool)
 
     def noise_pool(self, name: str) -> NoisePool:
         """Return the public noise that a private stage of this name draws from."""

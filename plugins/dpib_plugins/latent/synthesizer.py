@@ -9,12 +9,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from dpib.api import DpSgdPlan, MethodConfig, PrivateDataset, PublicDataset, RunContext, Synthesizer, TaskInfo
-from dpib.context import Stateful
+from dpib.api import MethodConfig, PrivateDataset, PublicDataset, RunContext, Synthesizer, TaskInfo
 from dpib_plugins.diffusion.adapters import train_only
-from dpib_plugins.diffusion.averaging import moving_average
 from dpib_plugins.diffusion.edm import scaled, to_uint8
 from dpib_plugins.diffusion.noise import NoisePool
+from dpib_plugins.diffusion.private import train_denoiser
 from dpib_plugins.diffusion.sampling import in_batches
 from dpib_plugins.latent.ddpm import ddim, loss_rows, times_at
 from dpib_plugins.latent.pretraining import pretrained
@@ -60,38 +59,19 @@ class LatentDiffusion(Synthesizer):
     def fit(self, private: PrivateDataset) -> None:
         """Train what ``trainable`` chooses with DP-SGD, on the whole budget."""
         config, label = self.config, "denoiser"
-        self.network.train()
         with self.context.seeds.init("adapter"):
             chosen = train_only(self.network, self.trainable())
         adam = torch.optim.AdamW(chosen, config.learning_rate)
-        warm_up = _warm_up(adam, config.warm_up)
-        average, pool = moving_average(self.network, config.averaging), self.noise_pool(label)
-        carry: dict[str, Stateful] = {"average": average, "noise pool": pool}
-        if warm_up is not None:
-            carry["warm-up"] = cast(Stateful, warm_up)
-
-        def after_step(step: int) -> None:
-            average.update_parameters(self.network)
-            pool.refill(step + 1)
-            if warm_up is not None:
-                warm_up.step()
-
-        private.train(
+        train_denoiser(
+            private,
             self.network,
-            lambda images, labels: self.loss(pool, images, labels),
-            DpSgdPlan(
-                steps=config.steps,
-                sample_rate=min(1.0, config.batch_size / self.task.nominal_size),
-                clipping_norm=config.clipping_norm,
-                noise_multiplicity=config.noise_multiplicity,
-            ),
+            self.loss,
             label=label,
+            settings=config,
             optimizer=adam,
-            physical_batch_size=config.physical_batch,
-            after_step=after_step,
-            carry=carry,
+            pool=self.noise_pool(label),
+            schedule=_warm_up(adam, config.warm_up),
         )
-        self.network.load_state_dict(average.module.state_dict())
 
     def noise_pool(self, name: str) -> NoisePool:
         """Return the public noise that the private stage draws from: latents, for records that are images."""
