@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
@@ -14,6 +16,8 @@ from dpib.cli.commands import CommandTable
 from dpib.errors import DpibError, StorageError
 
 INTERRUPTED = 130
+TRACEBACK = "DPIB_TRACEBACK"
+"""Environment variable; if it is set, the traceback of a deliberate error is shown too."""
 
 
 def _stop(message: str, exit_code: int) -> NoReturn:
@@ -43,6 +47,8 @@ def reported_errors() -> Iterator[None]:
             place = f" ({full.filename})" if full.filename else ""
             _stop(f"Error: the disk is full{place}. Free some space; the same command resumes.", StorageError.exit_code)
         if isinstance(error, DpibError):
+            if os.environ.get(TRACEBACK):
+                traceback.print_exception(error)
             _stop(f"Error: {error}", error.exit_code)
         raise
 
