@@ -44,7 +44,7 @@ class UnknownName(ConfigError):
         kind: what was looked up, e.g. ``"dataset"``.
         name: the name given.
         known: names that exist; the nearest is suggested.
-        remark: what else may help.
+        remark: what else may help where no name is near.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], remark: str = "") -> None:
@@ -52,7 +52,9 @@ class UnknownName(ConfigError):
         near = difflib.get_close_matches(name, self.known, n=1, cutoff=0.5)
         hint = f" Did you mean '{near[0]}'?" if near else ""
         listing = ", ".join(self.known) if self.known else "none installed"
-        super().__init__(f"No {kind} named '{name}'.{hint} Known: {listing}.{f' {remark}' if remark else ''}")
+        super().__init__(
+            f"No {kind} named '{name}'.{hint} Known: {listing}.{f' {remark}' if remark and not near else ''}"
+        )
 
 
 class PluginError(DpibError):

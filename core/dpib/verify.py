@@ -14,7 +14,7 @@ from dpib.data.imagefile import load_parquet
 from dpib.data.images import LabelledImages
 from dpib.data.load import load_splits
 from dpib.dataset_spec import DatasetSpec
-from dpib.errors import ConfigError, DataError, RecordError
+from dpib.errors import ConfigError, DataError
 from dpib.evaluation import evaluate
 from dpib.metrics.base import EvalInputs
 from dpib.metrics.selection import StoredSelector

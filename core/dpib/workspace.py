@@ -151,7 +151,9 @@ class Workspace:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StorageError(f"Cannot make the run folder {self.folder}: {error.strerror}.") from error
+            raise StorageError(
+                f"Cannot make the run folder {self.folder}: {error.strerror}. Choose another --runs folder."
+            ) from error
         with exclusive(self.folder):
             yield
 

@@ -86,8 +86,8 @@ def review(
     folder = Path(submission)
     if not (folder / "record.json").is_file() or len(folder.resolve().parents) < 4:
         raise ConfigError(
-            f"No submission at {folder}: give a record's folder, STORE/TRACK/DATASET/METHOD/ID with its record.json, or "
-            "hf:ORG/REPO#N."
+            f"No submission at {folder}: give hf:ORG/REPO#N, or the folder of a record in a store, "
+            "STORE/TRACK/DATASET/METHOD/ID with its record.json."
         )
     root = store or folder.resolve().parents[3]
     if invalidate is not None:

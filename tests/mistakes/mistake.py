@@ -40,6 +40,7 @@ class Mistake:
         answer: part of the message that must be there: what is wrong, or what to do.
         environment: variables beside those that every mistake is played with.
         slow: whether it takes more than a second or two.
+        prints: whether data is printed all the same.
     """
 
     what: str
@@ -49,6 +50,7 @@ class Mistake:
     scene: Scene = nothing
     environment: Mapping[str, str] = field(default_factory=dict)
     slow: bool = False
+    prints: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,14 @@ class Outcome:
         message: stderr as one paragraph, without frames, with ``~`` for the working folder.
         stdout: what was printed as data.
         crashed: the exception that nobody turned into a message.
+        begun: whether the command began a run.
     """
 
     exit_code: int
     message: str
     stdout: str
     crashed: BaseException | None
+    begun: bool
 
 
 @contextmanager
@@ -89,6 +93,7 @@ def _alone_in(folder: Path, extra: Mapping[str, str]) -> Iterator[None]:
             patch("huggingface_hub.constants.HF_TOKEN_PATH", str(folder / ".token")),
             warnings.catch_warnings(),
         ):
+            warnings.simplefilter("always", UserWarning)
             yield
     finally:
         os.chdir(before)
@@ -101,9 +106,11 @@ def play(mistake: Mistake, folder: Path) -> Outcome:
     assert program == "dpib", mistake.command
     with _alone_in(folder, mistake.environment):
         mistake.scene(folder)
+        before = set(folder.rglob("run.json"))
         result = CliRunner().invoke(app, arguments)
     crashed = None if isinstance(result.exception, SystemExit) else result.exception
-    return Outcome(result.exit_code, _paragraph(result.stderr, folder), result.stdout, crashed)
+    begun = set(folder.rglob("run.json")) != before
+    return Outcome(result.exit_code, _paragraph(result.stderr, folder), result.stdout, crashed, begun)
 
 
 def _paragraph(text: str, folder: Path) -> str:

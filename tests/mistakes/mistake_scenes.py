@@ -17,7 +17,7 @@ from dpib.files import write_text_atomically
 
 RUN = "runs/demo-v1/digits/dp-means/eps1-seed0-"
 
-METHOD = '''
+METHOD = """
 import torch
 from dpib.api import Family, Method, MethodCard, MethodConfig, Synthesizer, hookimpl
 
@@ -36,7 +36,7 @@ class Mine(Synthesizer):
 
     def generate(self, labels):
 {generate}
-'''
+"""
 SUM = 'private.noisy_sum(lambda images, labels: images.flatten(1) / 255, label="sum", clipping_norm=1.0)'
 BLACK = "return torch.zeros(len(labels), *self.task.shape, dtype=torch.uint8)"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mistake_scenes as scenes
 from mistake import Mistake
 
-MINE = "dpib run mine --plugin mine.py --dataset digits --epsilon 1 --track demo"
+MINE = "dpib run mine --plugin mine.py --dataset digits --epsilon 1 --track demo --quiet"
 RUN = "dpib run dp-means --dataset digits --epsilon 1 --track demo"
 MERF = "dpib run dp-merf --dataset digits --epsilon 1 --track demo"
 
@@ -24,7 +24,7 @@ MISTAKES = (
     Mistake("mistyped a dataset", "dpib run dp-merf --dataset mnits --epsilon 1", 2, "Did you mean 'mnist'?"),
     Mistake("no ε", "dpib run dp-merf --dataset digits", 2, "--epsilon"),
     Mistake("ε = 0", "dpib run dp-merf --dataset digits --epsilon 0 --track demo", 2, "epsilon"),
-    Mistake("ε in words", "dpib run dp-merf --dataset digits --epsilon ten", 2, "'ten' is not a valid float"),
+    Mistake("ε in words", "dpib run dp-merf --dataset digits --epsilon ten", 2, "Invalid value for '--epsilon'"),
     Mistake(
         "a dataset of another track",
         "dpib run dp-merf --dataset digits --epsilon 1",
@@ -33,7 +33,7 @@ MISTAKES = (
     ),
     Mistake(
         "the images are not on this machine",
-        "dpib run dp-merf --dataset mnist --epsilon 1",
+        "dpib run dp-merf --dataset mnist --epsilon 1 --quiet",
         3,
         "DPIB_DATA",
     ),
@@ -56,13 +56,15 @@ MISTAKES = (
         "omniglot-28:0%",
     ),
     Mistake("options of a grid on a single run", f"{RUN} --jobs 4", 2, "--jobs"),
-    Mistake("options of a run on a grid", "dpib run grid.toml --epsilon 3", 2, "--epsilon", scenes.file("grid.toml", "")),
+    Mistake(
+        "options of a run on a grid", "dpib run grid.toml --epsilon 3", 2, "--epsilon", scenes.file("grid.toml", "")
+    ),
     Mistake("no such grid", "dpib run experiment.toml", 2, "No grid file at experiment.toml"),
     Mistake(
         "a key that grids do not have",
         "dpib plan grid.toml",
         2,
-        "method",
+        "An axis is one of: methods",
         scenes.file("grid.toml", '[[runs]]\nmethod = "dp-merf"\ndatasets = ["digits"]\nepsilons = [1]\n'),
     ),
     Mistake("a grid that is not TOML", "dpib plan grid.toml", 2, "is not TOML", scenes.file("grid.toml", "runs: 3\n")),
@@ -94,6 +96,13 @@ MISTAKES = (
         MINE,
         1,
         "budget",
+        scenes.method(f"{scenes.SUM}\n{scenes.SUM.replace('label=', 'label=2 * ')}"),
+    ),
+    Mistake(
+        "gives two accesses one name",
+        MINE,
+        1,
+        "Give every access its own label",
         scenes.method(f"{scenes.SUM}\n{scenes.SUM}"),
     ),
     Mistake(
@@ -114,7 +123,7 @@ MISTAKES = (
         "fewer images than labels",
         MINE,
         1,
-        "labels",
+        "one image per label",
         scenes.method(generate="return torch.zeros(1, *self.task.shape, dtype=torch.uint8)"),
     ),
     Mistake("a profile that check lacks", "dpib check dp-merf --profile fast", 2, "quick or full"),

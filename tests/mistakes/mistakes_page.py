@@ -23,8 +23,9 @@ HEAD = """# Mistakes, and what dpib says
 The likeliest mistakes and the message that each prints, on stderr. Exit codes: 0 done, 1 the thing failed, 2 misuse,
 3 something is missing here. All but those of exit code 1 are found before anything expensive.
 
-`make mistakes` writes this page from what the commands print, in an empty folder without mirror, network or account; `~`
-is that folder, `…` stands for the rest of a long list. A test compares.
+`make mistakes` writes this page from what the commands print, in an empty folder without mirror, network or account;
+`~` is that folder, `…` stands for the rest of a long list. A test compares. `DPIB_TRACEBACK=1` shows the traceback
+behind a message.
 """
 
 

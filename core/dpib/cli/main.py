@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
@@ -53,9 +54,27 @@ def reported_errors() -> Iterator[None]:
         raise
 
 
+@contextmanager
+def reported_warnings() -> Iterator[None]:
+    """Tell a ``UserWarning`` as one line on stderr, without the line of code that raised it."""
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+        if issubclass(category, UserWarning):
+            typer.echo(f"Warning: {message}", err=True)
+        else:
+            usual(message, category, *place)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = usual
+
+
 class _Dpib(CommandTable):
     def invoke(self, ctx: Any) -> Any:
-        with reported_errors():
+        with reported_errors(), reported_warnings():
             return super().invoke(ctx)
 
 

@@ -10,8 +10,8 @@ import typer
 from dpib.cli.options import refuse_options
 from dpib.cli.output import note, print_json, print_table
 from dpib.errors import ConfigError
-from dpib.grids.base import RunnerSettings
 from dpib.files import DEFAULT_RUNS
+from dpib.grids.base import RunnerSettings
 
 if TYPE_CHECKING:
     from dpib.records import RunRecord
@@ -107,9 +107,10 @@ def run(
     from dpib.workspace import Workspace
 
     workspace = Workspace(runs, spec)
-    if workspace.record_path.exists():
-        note(f"Reused: {workspace.folder} is complete.")
+    found = workspace.record_path.exists()
     record = run_job(job, runs, data_dir, device, quiet=quiet)
+    if found:
+        note(f"Reused: {workspace.folder} is complete.")
     if json:
         print_json(record.model_dump(mode="json"))
     else:
