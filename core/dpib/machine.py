@@ -50,8 +50,8 @@ def choose_device(wanted: str = "auto") -> str:
         raise ConfigError(f"Expected --device auto, cpu or cuda, got '{wanted}'.") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise DeviceError(
-            f"No device '{wanted}' here: PyTorch sees {torch.cuda.device_count()} GPUs. Use --device cpu, or install the "
-            "CUDA build of PyTorch and a driver."
+            f"No device '{wanted}' here: PyTorch sees {torch.cuda.device_count()} GPUs. Use --device cpu, or install "
+            "the CUDA build of PyTorch and a driver."
         )
     return wanted
 

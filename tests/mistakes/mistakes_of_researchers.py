@@ -95,7 +95,7 @@ MISTAKES = (
         "spends the budget twice",
         MINE,
         1,
-        "budget",
+        "left of the budget",
         scenes.method(f"{scenes.SUM}\n{scenes.SUM.replace('label=', 'label=2 * ')}"),
     ),
     Mistake(
