@@ -49,7 +49,7 @@ def _named_failures(job: Job) -> Iterator[None]:
         place = next((frame for frame in reversed(frames) if frame.filename == source), frames[-1])
         raise RunError(
             f"{job.spec.method} failed: {type(error).__name__}: {' '.join(str(error).split())} ({place.filename}, line "
-            f"{place.lineno}). DPIB_TRACEBACK=1 shows all of it; mended, the same command continues or says why not."
+            f"{place.lineno}). DPIB_TRACEBACK=1 shows the whole traceback."
         ) from error
 
 

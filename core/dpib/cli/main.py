@@ -8,7 +8,7 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
@@ -59,11 +59,18 @@ def reported_warnings() -> Iterator[None]:
     """Tell a ``UserWarning`` as one line on stderr, without the line of code that raised it."""
     usual = warnings.showwarning
 
-    def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         if issubclass(category, UserWarning):
             typer.echo(f"Warning: {message}", err=True)
         else:
-            usual(message, category, *place)
+            usual(message, category, filename, lineno, file, line)
 
     warnings.showwarning = show
     try:
