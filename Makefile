@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow coverage check schema bench-dpsgd clean
+.PHONY: demo test test-slow coverage check mistakes schema bench-dpsgd clean
 
 demo: .venv/installed
 	$(BIN)/dpib run experiments/demo.toml --runs runs
@@ -20,6 +20,9 @@ check: .venv/developed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+mistakes: .venv/developed
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mistakes/mistakes_page.py
 
 schema: .venv/installed
 	$(BIN)/python -c "import json, dpib.records as r; print(json.dumps(r.record_json_schema(), indent=1, sort_keys=True))" > submissions/record.schema.json

@@ -17,6 +17,7 @@ from dpib.metrics.base import MetricPlugin
 from dpib.spec import Track
 
 Item = TypeVar("Item")
+_YOURS = "A method of yours is known once its package is installed (pip install -e FOLDER), or with --plugin FILE.py."
 
 
 def _loaded(select: Callable[[Contribution], Iterable[Item]]) -> list[Item]:
@@ -103,7 +104,7 @@ def method(name: str) -> InstalledMethod:
         return plugins.load_method(name)
     except UnknownName:
         plugins.load_all()  # only then is it known which entry points are methods
-        raise UnknownName("method", name, plugins.registry().method_names) from None
+        raise UnknownName("method", name, plugins.registry().method_names, _YOURS) from None
 
 
 def methods() -> tuple[InstalledMethod, ...]:

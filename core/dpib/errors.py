@@ -8,6 +8,7 @@
     ├─ PluginError                3  import failure, name clash, hook mismatch
     ├─ DataError                  3  data unavailable, damaged, or not what the card says
     ├─ StorageError               3  disk full, folder not writable, folder in use
+    ├─ DeviceError                3  the processor or GPU asked for is not here
     ├─ IsolationError             3  this machine cannot confine code that is not trusted
     ├─ PrivacyError               1
     │  ├─ BudgetExceeded          1  a charge would pass the budget; nothing was read
@@ -43,14 +44,17 @@ class UnknownName(ConfigError):
         kind: what was looked up, e.g. ``"dataset"``.
         name: the name given.
         known: names that exist; the nearest is suggested.
+        remark: what else may help where no name is near.
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], remark: str = "") -> None:
         self.kind, self.name, self.known = kind, name, sorted(known)
         near = difflib.get_close_matches(name, self.known, n=1, cutoff=0.5)
         hint = f" Did you mean '{near[0]}'?" if near else ""
         listing = ", ".join(self.known) if self.known else "none installed"
-        super().__init__(f"No {kind} named '{name}'.{hint} Known: {listing}.")
+        super().__init__(
+            f"No {kind} named '{name}'.{hint} Known: {listing}.{f' {remark}' if remark and not near else ''}"
+        )
 
 
 class PluginError(DpibError):
@@ -67,6 +71,12 @@ class DataError(DpibError):
 
 class StorageError(DpibError):
     """The disk or a folder does not allow what is needed."""
+
+    exit_code = 3
+
+
+class DeviceError(DpibError):
+    """The device that was asked for is not on this machine."""
 
     exit_code = 3
 

@@ -12,6 +12,9 @@ from typing import IO
 
 from dpib.errors import StorageError
 
+DEFAULT_RUNS = Path("runs")
+"""Where commands keep run folders unless they are told otherwise."""
+
 _PARTIAL = ".partial"
 _LOCK = ".lock"
 

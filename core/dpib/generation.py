@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -9,7 +13,7 @@ from torch import nn
 
 from dpib.context import RunContext
 from dpib.data.images import LabelledImages, PublicDataset
-from dpib.errors import RunError
+from dpib.errors import DpibError, RunError
 from dpib.job import Job
 from dpib.learning import learn, shared_in
 from dpib.privacy.private import PrivateDataset
@@ -26,6 +30,27 @@ def count_parameters(synthesizer: Synthesizer) -> int | None:
     """Return the number of parameters of all modules a method holds as attributes; None if it holds none."""
     modules = [value for value in vars(synthesizer).values() if isinstance(value, nn.Module)]
     return sum(p.numel() for module in modules for p in module.parameters()) or None
+
+
+@contextmanager
+def _named_failures(job: Job) -> Iterator[None]:
+    """Turn what the code of a method raises by mistake into one message with the line of that code.
+
+    Raises:
+        RunError: caused by the mistake.
+    """
+    try:
+        yield
+    except DpibError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        source = inspect.getfile(job.synthesizer)
+        place = next((frame for frame in reversed(frames) if frame.filename == source), frames[-1])
+        raise RunError(
+            f"{job.spec.method} failed: {type(error).__name__}: {' '.join(str(error).split())} ({place.filename}, line "
+            f"{place.lineno}). DPIB_TRACEBACK=1 shows the whole traceback."
+        ) from error
 
 
 def make_images(
@@ -52,18 +77,20 @@ def make_images(
         uint8 (n_images, C, H, W) with their labels.
 
     Raises:
-        RunError: if the method generates something else than images of the task's shape.
+        RunError: if the code of the method fails, or generates something else than one image of the task's shape
+            for every label.
         DpibError: whatever the method or a mechanism refuses.
     """
-    synthesizer = job.synthesizer(job.resolved.config, task, context)
-    learn(job, synthesizer, private, public, context, shared_in(cache, context))
-    context.once("parameters", lambda: count_parameters(synthesizer))
     labels = balanced_labels(n_images, task.n_classes)
-    with context.reporter.task("generate"):
-        images = synthesizer.generate(labels).cpu()
+    with _named_failures(job):
+        synthesizer = job.synthesizer(job.resolved.config, task, context)
+        learn(job, synthesizer, private, public, context, shared_in(cache, context))
+        context.once("parameters", lambda: count_parameters(synthesizer))
+        with context.reporter.task("generate"):
+            images = synthesizer.generate(labels).cpu()
     if images.dtype != torch.uint8 or images.shape != (n_images, *task.shape):
         raise RunError(
             f"{job.spec.method} generated {images.dtype} {tuple(images.shape)}; expected torch.uint8 "
-            f"{(n_images, *task.shape)}."
+            f"{(n_images, *task.shape)}: one image per label, pixels in 0..255."
         )
     return LabelledImages(images, labels)

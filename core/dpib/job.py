@@ -136,7 +136,11 @@ def _check_rules(
     """Refuse a spec that the track or a card does not allow; all problems at once."""
     problems = []
     if spec.dataset not in track.datasets and not _is_own(dataset):
-        problems.append(f"track {track.name} has the datasets {', '.join(track.datasets)}, not {spec.dataset}")
+        others = [one.name for one in catalogue.tracks() if spec.dataset in one.datasets]
+        elsewhere = f" (which is in --track {' and '.join(others)})" if others else ""
+        problems.append(
+            f"track {track.name} has the datasets {', '.join(track.datasets)}, not {spec.dataset}{elsewhere}"
+        )
     if public and spec.public_dataset not in track.public_datasets and not _is_own(public):
         allowed = ", ".join(track.public_datasets) or "none"
         problems.append(f"track {track.name} has the public datasets {allowed}, not {spec.public_dataset}")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dpib.contribution import source_digest
+from dpib.errors import ConfigError, DeviceError
 from dpib.files import write_text_atomically
 from dpib.progress import RunEvent
 from dpib.records import CostBlock, EnvironmentBlock
@@ -33,12 +34,26 @@ _SAVE_EVERY_SECONDS = 5.0
 
 
 def choose_device(wanted: str = "auto") -> str:
-    """Return ``"cuda"`` where there is one, else ``"cpu"``; a name given is taken as it is."""
-    if wanted != "auto":
-        return wanted
+    """Return ``"cuda"`` where there is one, else ``"cpu"``, or the device that is asked for by name.
+
+    Raises:
+        ConfigError: if it is no name of a device.
+        DeviceError: if there is no such device here.
+    """
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise ConfigError(f"Expected --device auto, cpu or cuda, got '{wanted}'.") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(
+            f"No device '{wanted}' here: PyTorch sees {torch.cuda.device_count()} GPUs. Use --device cpu, or install "
+            "the CUDA build of PyTorch and a driver."
+        )
+    return wanted
 
 
 def hardware_name(device: str) -> str:

@@ -12,6 +12,7 @@ from dpib.data.load import load_public, load_splits, locate
 from dpib.data.public import fit_to_task
 from dpib.data.splits import SIDES
 from dpib.errors import ConfigError
+from dpib.files import DEFAULT_RUNS
 from dpib.job import Job, make_spec, prepare
 from dpib.machine import CostClock, choose_device
 from dpib.privacy.ledger import Budget, LedgerFile, PrivacyLedger
@@ -19,7 +20,7 @@ from dpib.progress import Observer, Reporter, terminal_reporter
 from dpib.recording import build_record
 from dpib.records import RunRecord, load_record
 from dpib.stages import produce, score
-from dpib.workspace import DEFAULT_RUNS, Workspace
+from dpib.workspace import Workspace
 
 
 def _ledgers(job: Job, file: LedgerFile, session: str) -> tuple[PrivacyLedger, PrivacyLedger]:

@@ -38,7 +38,8 @@ def describe_validation_error(error: ValidationError) -> str:
     for item in error.errors():
         place = ".".join(str(part) for part in item["loc"]) or "value"
         got = "" if item["type"] == "missing" else f" (got {reprlib.repr(item['input'])})"
-        lines.append(f"{place}: {item['msg']}{got}")
+        said = "unknown key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
+        lines.append(f"{place}: {said}{got}")
     return "; ".join(lines)
 
 

@@ -14,7 +14,7 @@ from dpib.data.imagefile import load_parquet
 from dpib.data.images import LabelledImages
 from dpib.data.load import load_splits
 from dpib.dataset_spec import DatasetSpec
-from dpib.errors import DataError, RecordError
+from dpib.errors import ConfigError, DataError
 from dpib.evaluation import evaluate
 from dpib.metrics.base import EvalInputs
 from dpib.metrics.selection import StoredSelector
@@ -41,11 +41,13 @@ def locate_record(path: Path) -> Path:
     """Return the record file of a run folder, or the path itself.
 
     Raises:
-        RecordError: if there is none.
+        ConfigError: if there is none.
     """
     record = path / "record.json" if path.is_dir() else path
     if not record.exists():
-        raise RecordError(f"No record at {record}. Give a finished run folder or its record.json.")
+        below = [str(found.parent) for found in sorted(path.rglob("record.json"))[:3]]
+        there = f" Below it: {', '.join(below)}." if below else ""
+        raise ConfigError(f"No record at {record}. Give a finished run folder or its record.json.{there}")
     return record
 
 
@@ -162,7 +164,8 @@ def verify(
         reporter: where progress goes.
 
     Raises:
-        RecordError: if there is no well-formed record.
+        ConfigError: if there is no record.
+        RecordError: if it is not well-formed.
     """
     record_path = locate_record(path)
     folder = record_path.parent

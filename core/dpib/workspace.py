@@ -34,8 +34,6 @@ from dpib.privacy.noise import NoiseSource, forget_noise, noise_of_folder
 from dpib.records import PreludeBlock, RunRecord, Score, load_record
 from dpib.spec import Frozen, RunSpec
 
-DEFAULT_RUNS = Path("runs")
-
 
 class RunPlan(Frozen):
     """What a run folder was begun for; a folder never serves another.
@@ -153,7 +151,9 @@ class Workspace:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StorageError(f"Cannot make the run folder {self.folder}: {error.strerror}.") from error
+            raise StorageError(
+                f"Cannot make the run folder {self.folder}: {error.strerror}. Choose another --runs folder."
+            ) from error
         with exclusive(self.folder):
             yield
 

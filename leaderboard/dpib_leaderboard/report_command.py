@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from dpib.files import DEFAULT_RUNS
+
 
 def report(
     grid: Annotated[Path, typer.Argument(help="A grid file.")],
     out: Annotated[Path, typer.Option(help="Folder for index.html and the pictures.")],
-    runs: Annotated[Path, typer.Option(help="Folder of run folders.")] = Path("runs"),
+    runs: Annotated[Path, typer.Option(help="Folder of run folders.")] = DEFAULT_RUNS,
     also: Annotated[list[Path] | None, typer.Option(help="Results store to read too; repeatable.")] = None,
 ) -> None:
     """Write the report of an experiment: ours beside the paper's, plots, ranks, samples, and what its findings become.

@@ -125,8 +125,8 @@ def invalidate(folder: Path, reason: str) -> Review:
     """
     review = load_review(folder)
     if review is None or review.invalidated is not None or not reason.strip():
-        problem = "has no review" if review is None else "is invalidated already" if review.invalidated else "no reason"
-        raise RecordError(f"{folder.name} cannot be invalidated: {problem}.")
+        problem = "has no review to take back" if review is None else "is invalidated already"
+        raise RecordError(f"{folder.name} {problem if reason.strip() else 'is not invalidated without a reason'}.")
     changed = review.model_copy(update={"invalidated": f"{now()}: {printable(reason.strip())}"})
     changed.save(folder)
     return changed

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dpib.cli.options import refuse_options
 from dpib.cli.output import note
-from dpib.errors import RecordError
+from dpib.errors import ConfigError, RecordError
 
 if TYPE_CHECKING:
     from dpib_leaderboard.entries import Entry
@@ -22,7 +23,12 @@ if TYPE_CHECKING:
 _PULL_REQUEST = re.compile(r"(?:hf:|https?://[^/]+/datasets/)([\w.-]+/[\w.-]+)(?:#|/discussions/)(\d+)", re.ASCII)
 
 
+_OF_REPRODUCTION = ("code", "seeds", "without_isolation")
+_OF_EXAMINATION = ("scores", "data_dir", "reproduce", "evidence", "publish")
+
+
 def review(
+    ctx: typer.Context,
     submission: Annotated[str, typer.Argument(help="A record's folder, hf:ORG/REPO#N, or a pull request's address.")],
     store: Annotated[Path | None, typer.Option(help="Root of the store the folder lies in.")] = None,
     publish: Annotated[
@@ -58,9 +64,17 @@ def review(
         dpib review store/demo-v1/digits/mine/0123456789abcdef --reproduce --code mine.py
         dpib review store/demo-v1/digits/mine/0123456789abcdef --evidence check.json --evidence audit.json
     """
+    match = _PULL_REQUEST.fullmatch(submission)
+    if not reproduce:
+        refuse_options(ctx, _OF_REPRODUCTION, "it is about --reproduce, which is not given")
+    if invalidate is not None:
+        refuse_options(ctx, _OF_EXAMINATION, "--invalidate takes a review back and examines nothing")
+    if match:
+        refuse_options(ctx, ("store", "invalidate"), "it is for a folder of a store, and this is a pull request")
+    else:
+        refuse_options(ctx, ("publish",), "it is for a pull request (hf:ORG/REPO#N), and this is a folder")
     again = _Again(code, seeds, without_isolation) if reproduce else None
     proofs = evidence or []
-    match = _PULL_REQUEST.fullmatch(submission)
     if match:
         _review_pull_request(match[1], int(match[2]), publish, scores, data_dir, again, proofs)
         return
@@ -70,8 +84,11 @@ def review(
     from dpib_leaderboard.rows import build_rows
 
     folder = Path(submission)
-    if not folder.is_dir():
-        raise RecordError(f"No submission at {folder}: give a record's folder, or hf:ORG/REPO#N.")
+    if not (folder / "record.json").is_file() or len(folder.resolve().parents) < 4:
+        raise ConfigError(
+            f"No submission at {folder}: give hf:ORG/REPO#N, or the folder of a record in a store, "
+            "STORE/TRACK/DATASET/METHOD/ID with its record.json."
+        )
     root = store or folder.resolve().parents[3]
     if invalidate is not None:
         typer.echo(invalidate_record(folder, invalidate).invalidated)

@@ -46,7 +46,7 @@ def _replaced(**changes: str) -> list[str]:
         ([*RUN, "--plugin", "absent.py"], 3, "absent.py"),
         (["run", "dp-means"], 2, "--dataset"),
         (["run", "absent.toml"], 2, "absent.toml"),
-        (["verify", "absent"], 1, "absent"),
+        (["verify", "absent"], 2, "absent"),
         (["eval", "absent.npz", "--dataset", "digits", "--track", "demo"], 3, "absent.npz"),
     ],
 )

@@ -9,7 +9,7 @@ import typer
 
 from dpib.cli.output import note, print_json, print_table
 from dpib.errors import ConfigError
-from dpib.workspace import DEFAULT_RUNS
+from dpib.files import DEFAULT_RUNS
 
 if TYPE_CHECKING:
     from dpib.verdicts import Verdict

@@ -98,10 +98,10 @@ def add(
             name=name or re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-"),
             public=public,
             nominal_size=nominal_size,
-            shares=_numbers(shares, int, ",", "--shares 80,10,10"),
+            shares=_numbers(shares, int, ",", 3, "--shares 80,10,10"),
             side=size,
             colour=colour,
-            window=None if window is None else _numbers(window, float, ":", "--window LOW:HIGH"),
+            window=None if window is None else _numbers(window, float, ":", 2, "--window LOW:HIGH"),
             title=title,
             licence=licence,
         )
@@ -121,11 +121,14 @@ def add(
         )
 
 
-def _numbers(text: str, kind: type, separator: str, example: str) -> tuple[Any, ...]:
+def _numbers(text: str, kind: type, separator: str, count: int, example: str) -> tuple[Any, ...]:
     try:
-        return tuple(kind(part) for part in text.split(separator))
+        numbers = tuple(kind(part) for part in text.split(separator))
     except ValueError as error:
         raise ConfigError(f"Expected {example}, got '{text}'.") from error
+    if len(numbers) != count:
+        raise ConfigError(f"Expected {example}, got '{text}'.")
+    return numbers
 
 
 def _find_all(cards: tuple[DatasetSpec, ...], data_dir: Path | None) -> dict[str, Presence]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
+import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
@@ -14,6 +17,8 @@ from dpib.cli.commands import CommandTable
 from dpib.errors import DpibError, StorageError
 
 INTERRUPTED = 130
+TRACEBACK = "DPIB_TRACEBACK"
+"""Environment variable; if it is set, the traceback of a deliberate error is shown too."""
 
 
 def _stop(message: str, exit_code: int) -> NoReturn:
@@ -43,13 +48,40 @@ def reported_errors() -> Iterator[None]:
             place = f" ({full.filename})" if full.filename else ""
             _stop(f"Error: the disk is full{place}. Free some space; the same command resumes.", StorageError.exit_code)
         if isinstance(error, DpibError):
+            if os.environ.get(TRACEBACK):
+                traceback.print_exception(error)
             _stop(f"Error: {error}", error.exit_code)
         raise
 
 
+@contextmanager
+def reported_warnings() -> Iterator[None]:
+    """Tell a ``UserWarning`` as one line on stderr, without the line of code that raised it."""
+    usual = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, UserWarning):
+            typer.echo(f"Warning: {message}", err=True)
+        else:
+            usual(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = usual
+
+
 class _Dpib(CommandTable):
     def invoke(self, ctx: Any) -> Any:
-        with reported_errors():
+        with reported_errors(), reported_warnings():
             return super().invoke(ctx)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dpib.cli.output import note, print_json, print_table
-from dpib.workspace import DEFAULT_RUNS
+from dpib.files import DEFAULT_RUNS
 
 if TYPE_CHECKING:
     from dpib.grids.plan import Plan, Planned

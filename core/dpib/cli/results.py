@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dpib.cli.output import note, print_json, print_table
+from dpib.files import DEFAULT_RUNS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,8 +64,20 @@ def _print_against_paper(frame: pd.DataFrame) -> None:
     note(REMARK)
 
 
+def _why_nothing(runs: Path) -> str:
+    """Return why a query found nothing, and what there is."""
+    from dpib.query import results as query
+
+    everything = query(runs)
+    if everything.empty:
+        return f"No records below {runs}. Start with: dpib run dp-merf --dataset digits --epsilon 10 --track demo"
+    columns = ("track", "dataset", "method", "epsilon")
+    there = "; ".join(f"{name} {', '.join(map(str, sorted(set(everything[name]))))}" for name in columns)
+    return f"None of the {len(everything)} records below {runs} is of that kind. There are: {there}."
+
+
 def results(
-    runs: Annotated[Path, typer.Option(help="Folder of run folders, or a results store.")] = Path("runs"),
+    runs: Annotated[Path, typer.Option(help="Folder of run folders, or a results store.")] = DEFAULT_RUNS,
     track: Annotated[str | None, typer.Option(help="Keep this track or family, e.g. lite.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Keep this dataset.")] = None,
     method: Annotated[str | None, typer.Option(help="Keep this method.")] = None,
@@ -96,6 +109,8 @@ def results(
         raise ConfigError(f"Expected --against paper, got '{against}'.")
     if table and table not in tables():
         raise ConfigError(f"No table '{table}' of the paper. Known: {', '.join(tables())}.")
+    if runs != DEFAULT_RUNS and not runs.is_dir():
+        raise ConfigError(f"No folder of runs at {runs}.")
     frame = query(
         runs, track=track, dataset=dataset, method=method, epsilon=epsilon, public=public, variant=variant, seed=seed
     )
@@ -105,7 +120,7 @@ def results(
         rows = frame.astype(object).where(frame.notna(), None).to_dict(orient="records") if len(frame) else []
         print_json(rows)
     elif frame.empty:
-        note(f"No records below {runs}. Start with: dpib run dp-merf --dataset digits --epsilon 10 --track demo")
+        note(_why_nothing(runs))
     elif csv:
         typer.echo(frame.to_csv(index=False), nl=False)
     elif latex:

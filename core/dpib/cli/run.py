@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dpib.cli.options import refuse_options
 from dpib.cli.output import note, print_json, print_table
 from dpib.errors import ConfigError
+from dpib.files import DEFAULT_RUNS
 from dpib.grids.base import RunnerSettings
-from dpib.workspace import DEFAULT_RUNS
 
 if TYPE_CHECKING:
     from dpib.records import RunRecord
@@ -34,7 +35,12 @@ def print_record(record: RunRecord, folder: Path) -> None:
     typer.echo(f"{cost.total_seconds / 60:.1f} min, {cost.peak_memory_bytes / 2**30:.1f} GiB; images in {folder}")
 
 
+_OF_ONE_RUN = ("dataset", "epsilon", "track", "seed", "public", "pretrain", "prelude", "variant", "set_")
+_OF_A_GRID = ("runner", "jobs", "timeout", "address", "also")
+
+
 def run(
+    ctx: typer.Context,
     method: Annotated[str, typer.Argument(help="A method, or a grid file that ends in .toml.")],
     dataset: Annotated[str | None, typer.Option(help="A dataset of the track; see dpib datasets.")] = None,
     epsilon: Annotated[float | None, typer.Option(help="Privacy budget ε > 0; δ is the dataset's.")] = None,
@@ -76,9 +82,14 @@ def run(
     """
     from dpib import config, plugins
 
+    is_grid = method.endswith(".toml")
+    if is_grid:
+        refuse_options(ctx, _OF_ONE_RUN, f"{method} is a grid file, which says itself what to run: write it there")
+    else:
+        refuse_options(ctx, _OF_A_GRID, f"{method} is one run, and this is for grid files (GRID.toml)")
     if plugin is not None:
         plugins.load_file(plugin)
-    if method.endswith(".toml"):
+    if is_grid:
         from dpib.cli.run_grid import run_grid
 
         settings = RunnerSettings(jobs, address)
@@ -96,9 +107,10 @@ def run(
     from dpib.workspace import Workspace
 
     workspace = Workspace(runs, spec)
-    if workspace.record_path.exists():
-        note(f"Reused: {workspace.folder} is complete.")
+    found = workspace.record_path.exists()
     record = run_job(job, runs, data_dir, device, quiet=quiet)
+    if found:
+        note(f"Reused: {workspace.folder} is complete.")
     if json:
         print_json(record.model_dump(mode="json"))
     else:

@@ -33,14 +33,14 @@ def read_images(path: Path, task: TaskInfo) -> LabelledImages:
     Raises:
         DataError: if it is none of these, or its images do not fit the task.
     """
+    if not path.exists():
+        raise DataError(f"No images at {path}: give a folder with one subfolder per class, an .npz or a .parquet file.")
     if path.is_dir():
         data = _read_folder(path, task)
     elif path.suffix == ".npz":
         data = _read_npz(path, task)
     elif path.suffix == ".parquet":
         data = load_parquet(path, task.shape, task.n_classes)
-    elif not path.exists():
-        raise DataError(f"No images at {path}.")
     else:
         raise DataError(f"{path}: expected a folder with one subfolder per class, an .npz file or a .parquet file.")
     data.check_against(task.shape, task.n_classes, str(path))

@@ -184,7 +184,9 @@ def read_grid(path: Path) -> Grid:
     try:
         content = Content.from_plain(_document(path, ()))
     except ValidationError as error:
-        raise ConfigError(f"{path}: {describe_validation_error(error)}.") from error
+        said = describe_validation_error(error)
+        axes = f" An axis is one of: {', '.join(Axes.model_fields)}." if "unknown key" in said else ""
+        raise ConfigError(f"{path}: {said}.{axes}") from error
     blocks = [(f"runs.{number}", block) for number, block in enumerate(content.runs)]
     blocks += [(f"rows.{number}", _single(row, f"{path}: rows.{number}")) for number, row in enumerate(content.rows)]
     units: dict[str, Unit] = {}

@@ -150,7 +150,7 @@ def resolve(ask: Ask) -> OwnerJob:
         PluginError: the method cannot be loaded.
     """
     if not ask.images.exists():
-        raise DataError(f"No images at {ask.images}.")
+        raise DataError(f"No images at {ask.images}: give a folder with one sub-folder per class, or a parquet file.")
     _check_folders(ask.images, ask.out)
     card = catalogue.method(ask.method).card
     if not card.private:
@@ -167,6 +167,8 @@ def resolve(ask: Ask) -> OwnerJob:
     size = count_own(ask.images) if ask.nominal_size is None else ask.nominal_size
     if size < 2:
         raise ConfigError(f"Expected a nominal size of at least 2, got {size}.")
+    if ask.side is not None and ask.side < 1:
+        raise ConfigError(f"Expected --size of at least 4 pixels, got {ask.side}.")
     nearest = nearest_dataset(track, 3 if ask.colour else 1, ask.side, size)
     spec = make_spec(
         ask.method,
@@ -187,8 +189,10 @@ def resolve(ask: Ask) -> OwnerJob:
             nominal_size=size,
             size_is="stated" if ask.nominal_size is not None else "the count, declared public",
             images_per_person=ask.images_per_person,
-            preprocessing=Preprocessing(side=ask.side or nearest.shape[1], colour=ask.colour, window=ask.window),
-            n_images=ask.n_images or track.n_images,
+            preprocessing=Preprocessing(
+                side=nearest.shape[1] if ask.side is None else ask.side, colour=ask.colour, window=ask.window
+            ),
+            n_images=track.n_images if ask.n_images is None else ask.n_images,
             image_format=ask.image_format,
         )
     except ValidationError as error:

@@ -190,7 +190,8 @@ def _calibrate(
         raise UnsupportedMechanism("Noise can be calibrated beside Gaussian events only.")
     if already >= target_epsilon * (1 - _NOTHING_LEFT):
         raise BudgetExceeded(
-            f"Nothing is left to calibrate: ε = {already:.4g} of {target_epsilon:.4g} is already charged."
+            f"Nothing is left of the budget: ε = {already:.4g} of {target_epsilon:.4g} is already charged. An access "
+            "without a noise multiplier takes all that is left, so it comes last."
         )
 
     def total(noise_multiplier: float, accountant: AccountantName = "pld") -> float:

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from dpib.context import RunContext, Stateful
 from dpib.data.images import LabelledImages
-from dpib.errors import PrivacyError, UnaccountedAccess
+from dpib.errors import PrivacyError
 from dpib.privacy.dpsgd import DpSgdPlan, Loss, check_trainable, train_privately
 from dpib.privacy.events import NonPrivate, PureDp, SampledGaussian
+from dpib.privacy.guard import Guarded
 from dpib.privacy.ledger import Charge, PrivacyLedger
 from dpib.privacy.noise import NoiseSource
 from dpib.privacy.parts import PartModel, PartReleases, plan_part_releases
@@ -122,7 +123,7 @@ class Ballot:
         return int(noisy.argmax())
 
 
-class PrivateDataset:
+class PrivateDataset(Guarded):
     """Private images behind mechanisms. Every operation charges the ledger before it reads.
 
     Args:
@@ -139,18 +140,6 @@ class PrivateDataset:
         data.check_against(task.shape, task.n_classes, "Private images")
         self.task = task
         self._data, self._ledger, self._noise, self._context = data, ledger, noise, context
-
-    def __iter__(self) -> Iterator[object]:
-        raise UnaccountedAccess("Private images cannot be iterated. Use noisy_sum, train or another mechanism.")
-
-    def __getitem__(self, index: object) -> object:
-        raise UnaccountedAccess("Private images cannot be indexed. Use noisy_sum, train or another mechanism.")
-
-    def __len__(self) -> int:
-        raise UnaccountedAccess("The number of private images is private. Use task.nominal_size.")
-
-    def __reduce__(self) -> str:
-        raise UnaccountedAccess("Private images cannot be copied or saved.")
 
     def _chunks(self, indices: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         for chunk in indices.split(CHUNK):
