@@ -16,7 +16,6 @@ version = release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "registry"]
 exclude_patterns = ["_ext"]
 nitpicky = False  # signatures name types of torch and pydantic, which are documented elsewhere
-suppress_warnings = ["toc.empty_glob"]  # a part of the index may have no page yet
 
 myst_heading_anchors = 4
 myst_enable_extensions = ["linkify"]

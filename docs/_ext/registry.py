@@ -109,7 +109,7 @@ def _method_card(one: InstalledMethod) -> str:
 
 
 def _prelude_row(one: InstalledPrelude) -> tuple[str, ...]:
-    card = one.plugin.card
+    card = one.card
     return f"`{card.name}`", card.anchor, card.public_data, card.summary
 
 
@@ -230,7 +230,7 @@ def _all_commands() -> Iterator[tuple[str, Any]]:
 def _command(name: str, command: Any) -> str:
     arguments = [one for one in command.params if one.param_type_name == "argument"]
     options = [one for one in command.params if one.param_type_name == "option"]
-    words = " ".join(one.make_metavar(typer.Context(command)) for one in arguments)
+    words = " ".join(one.name.upper() if one.required else f"[{one.name.upper()}]" for one in arguments)
     usage = f"```text\ndpib {name} [OPTIONS] {words}".rstrip() + "\n```"
     rows = [(f"`{one.name.upper()}`", getattr(one, "help", "") or "", "") for one in arguments]
     rows += [(_spelling(one), one.help or "", _default(one)) for one in options]
