@@ -29,7 +29,10 @@ autodoc_default_options = {"exclude-members": "model_config, model_fields, model
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
+smartquotes = False  # they would turn the two hyphens of an option into a dash
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = f"dpib {release}"
 html_copy_source = False
 html_show_sourcelink = False

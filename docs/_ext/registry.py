@@ -234,7 +234,7 @@ def _command(name: str, command: Any) -> str:
     usage = f"```text\ndpib {name} [OPTIONS] {words}".rstrip() + "\n```"
     rows = [(f"`{one.name.upper()}`", getattr(one, "help", "") or "", "") for one in arguments]
     rows += [(_spelling(one), one.help or "", _default(one)) for one in options]
-    return f"## dpib {name}\n\n{usage}\n\n{command.help}\n\n{table(('', '', 'default'), rows) if rows else ''}"
+    return f"## dpib {name}\n\n{usage}\n\n{command.help}\n\n{table(('option', 'what it does', 'default'), rows) if rows else ''}"
 
 
 def _spelling(option: Any) -> str:
@@ -252,8 +252,10 @@ class Registered(SphinxDirective):
     write: ClassVar[Callable[[], str]]
 
     def run(self) -> list[nodes.Node]:
-        """Return the parsed Markdown."""
-        return self.parse_text_to_nodes(type(self).write(), allow_section_headings=True)
+        """Return the parsed Markdown. What stands before the first heading is parsed apart: MyST would drop it."""
+        before, heading, sections = f"\n\n{type(self).write()}".partition("\n\n## ")
+        texts = [before.strip(), f"{heading}{sections}".strip()]
+        return [node for text in texts if text for node in self.parse_text_to_nodes(text, allow_section_headings=True)]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

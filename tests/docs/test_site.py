@@ -87,6 +87,14 @@ def test_what_is_registered_is_listed(built: Path) -> None:
             assert one in listed[name], f"{one} is not on reference/{name}.html"
 
 
+def test_the_table_of_methods_links_their_pages(pages: dict[Path, Page], built: Path) -> None:
+    links = pages[built / "reference/methods.html"].links
+    own = {path.stem for path in (ROOT / "docs/methods").glob("*.md")}
+    assert all(links.count(f"../methods/{name}.html") >= 3 for name in own), "in the table, on the card, in the menu"
+    text = (built / "reference/methods.html").read_text("utf-8")
+    assert "published relation" in text and "add-or-remove-one" in text
+
+
 def test_the_public_api_is_documented(built: Path) -> None:
     anchors = Page((built / "reference/api.html").read_text("utf-8")).anchors
     values = {"API_VERSION", "hookimpl"}
