@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow coverage check mistakes schema bench-dpsgd clean
+.PHONY: demo test test-slow coverage check mistakes docs docs-links schema bench-dpsgd clean
 
 demo: .venv/installed
 	$(BIN)/dpib run experiments/demo.toml --runs runs
@@ -23,6 +23,12 @@ check: .venv/developed
 
 mistakes: .venv/developed
 	OMP_NUM_THREADS=1 $(BIN)/python tests/mistakes/mistakes_page.py
+
+docs: .venv/developed
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -d build/doctrees docs build/site
+
+docs-links: .venv/developed
+	$(BIN)/python -m sphinx -q -b linkcheck -d build/doctrees docs build/links
 
 schema: .venv/installed
 	$(BIN)/python -c "import json, dpib.records as r; print(json.dumps(r.record_json_schema(), indent=1, sort_keys=True))" > submissions/record.schema.json

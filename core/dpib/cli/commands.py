@@ -70,19 +70,27 @@ class LazyCommand(TyperCommand):
         self, name: str, target: str, help_line: str, problem: str = "", children: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(name=name, help=help_line)
-        self._target, self._problem, self._children = target, problem, children or {}
+        self._target, self._problem = target, problem
+        self.children = {word: LazyCommand(word, path, "") for word, path in (children or {}).items()}
 
-    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """Return the context of the real command, whose ``invoke`` is then called instead of this one's."""
+    def load(self) -> Any:
+        """Return the real command.
+
+        Raises:
+            PluginError: if it cannot be called.
+        """
         if self._problem:
             raise PluginError(self._problem)
-        if args and args[0] in self._children:
-            child = LazyCommand(args[0], self._children[args[0]], "")
-            return child.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
         single = typer.Typer(add_completion=False)
         function = resolve(self._target)
         single.command(self.name, help=help_text(function))(function)
-        return typer.main.get_command(single).make_context(info_name, args, parent=parent, **extra)
+        return typer.main.get_command(single)
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Return the context of the real command, whose ``invoke`` is then called instead of this one's."""
+        if args and args[0] in self.children:
+            return self.children[args[0]].make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
+        return self.load().make_context(info_name, args, parent=parent, **extra)
 
 
 def help_text(function: Callable[..., object]) -> str:
