@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -21,6 +21,9 @@ from dpib.records import PreludeBlock
 from dpib.spec import SELECTION, SHARE, MethodCard, RunSpec, Track, describe_validation_error, sha256_text
 from dpib.synthesizer import Synthesizer
 from dpib.workspace import RunPlan
+
+if TYPE_CHECKING:
+    from dpib.data.images import PublicDataset
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,11 @@ class Job:
     synthesizer: type[Synthesizer]
     resolved: config.Resolved
     preludes: tuple[JobPrelude, ...] = ()
+
+    def public_data(self, public: PublicDataset | None) -> dict[str, str]:
+        """Return what the record says of public data: fingerprints of images, SHA-256 of weights."""
+        images = {public.spec.name: public.data.fingerprint} if public and public.spec else {}
+        return {**images, **self.resolved.config.public_weights()}
 
     def plan(self, device: str) -> RunPlan:
         """Return what the run folder is begun for.
@@ -142,16 +150,26 @@ def _check_rules(
         problems.append(f"track {track.name} has the public datasets {allowed}, not {spec.public_dataset}")
     if card.public_data == "unused" and spec.public_dataset:
         problems.append(f"{card.name} does not use public data; drop --public")
-    needing = [card.name] if card.public_data == "required" else []
-    needing += [one.name for one in preludes if one.public_data == "required"]
-    if needing and not spec.public_dataset:
-        examples = ", ".join(track.public_datasets) or "your own"
-        problems.append(f"{' and '.join(needing)} needs public data; add --public, e.g. one of {examples}")
     if (spec.pretrain == "none") != (spec.public_dataset is None):
         problems.append(f"--pretrain {spec.pretrain} does not go with --public {spec.public}")
     problems += _prelude_problems(spec, card, preludes)
     if problems:
         raise ConfigError(f"This run is not possible: {'; '.join(problems)}.")
+
+
+def _check_public(
+    spec: RunSpec, track: Track, card: MethodCard, preludes: Sequence[PreludeCard], weights: Mapping[str, str]
+) -> None:
+    """Refuse a run without the public data that it needs, or with pretrained weights and more public data."""
+    given = [f"--public {spec.public}"] if spec.public_dataset else []
+    given += [f"--prelude {one.name}" for one in preludes]
+    if weights and given:
+        raise ConfigError(f"{', '.join(weights)} is the pretraining of this run: drop {' and '.join(given)}.")
+    needing = [card.name] if card.public_data == "required" and not weights else []
+    needing += [one.name for one in preludes if one.public_data == "required"]
+    if needing and not spec.public_dataset:
+        examples = ", ".join(track.public_datasets) or "your own"
+        raise ConfigError(f"{' and '.join(needing)} needs public data; add --public, e.g. one of {examples}.")
 
 
 def _prelude_problems(spec: RunSpec, card: MethodCard, preludes: Sequence[PreludeCard]) -> list[str]:
@@ -240,6 +258,8 @@ def prepare(spec: RunSpec) -> Job:
     synthesizer = method.load()
     _check_can_learn(spec, synthesizer, preludes)
     resolved = tuple(_resolve_prelude(one, spec) for one in preludes)
+    own = _resolve_method(method, synthesizer, resolved, spec)
+    _check_public(spec, track, method.card, [one.card for one in preludes], own.config.public_weights())
     return Job(
         spec=spec,
         track=track,
@@ -247,6 +267,6 @@ def prepare(spec: RunSpec) -> Job:
         public=public,
         method=method,
         synthesizer=synthesizer,
-        resolved=_resolve_method(method, synthesizer, resolved, spec),
+        resolved=own,
         preludes=resolved,
     )
