@@ -150,6 +150,9 @@ def _check_rules(
         problems.append(f"track {track.name} has the public datasets {allowed}, not {spec.public_dataset}")
     if card.public_data == "unused" and spec.public_dataset:
         problems.append(f"{card.name} does not use public data; drop --public")
+    needing = [one.name for one in preludes if one.public_data == "required"]
+    if needing and not spec.public_dataset:
+        problems.append(_needs_public(needing, track))
     if (spec.pretrain == "none") != (spec.public_dataset is None):
         problems.append(f"--pretrain {spec.pretrain} does not go with --public {spec.public}")
     problems += _prelude_problems(spec, card, preludes)
@@ -157,19 +160,20 @@ def _check_rules(
         raise ConfigError(f"This run is not possible: {'; '.join(problems)}.")
 
 
-def _check_public(
-    spec: RunSpec, track: Track, card: MethodCard, preludes: Sequence[PreludeCard], weights: Mapping[str, str]
-) -> None:
-    """Refuse a run without the public data that it needs, or with pretrained weights and more public data."""
+def _check_pretraining(spec: RunSpec, track: Track, job: Job) -> None:
+    """Refuse a run without the pretraining that its method needs, or with two: weights and public images."""
+    weights = job.resolved.config.public_weights()
     given = [f"--public {spec.public}"] if spec.public_dataset else []
-    given += [f"--prelude {one.name}" for one in preludes]
+    given += [f"--prelude {one.card.name}" for one in job.preludes]
     if weights and given:
         raise ConfigError(f"{', '.join(weights)} is the pretraining of this run: drop {' and '.join(given)}.")
-    needing = [card.name] if card.public_data == "required" and not weights else []
-    needing += [one.name for one in preludes if one.public_data == "required"]
-    if needing and not spec.public_dataset:
-        examples = ", ".join(track.public_datasets) or "your own"
-        raise ConfigError(f"{' and '.join(needing)} needs public data; add --public, e.g. one of {examples}.")
+    if job.method.card.public_data == "required" and not (weights or spec.public_dataset):
+        raise ConfigError(f"This run is not possible: {_needs_public([job.method.card.name], track)}.")
+
+
+def _needs_public(names: Sequence[str], track: Track) -> str:
+    examples = ", ".join(track.public_datasets) or "your own"
+    return f"{' and '.join(names)} needs public data; add --public, e.g. one of {examples}"
 
 
 def _prelude_problems(spec: RunSpec, card: MethodCard, preludes: Sequence[PreludeCard]) -> list[str]:
@@ -258,15 +262,15 @@ def prepare(spec: RunSpec) -> Job:
     synthesizer = method.load()
     _check_can_learn(spec, synthesizer, preludes)
     resolved = tuple(_resolve_prelude(one, spec) for one in preludes)
-    own = _resolve_method(method, synthesizer, resolved, spec)
-    _check_public(spec, track, method.card, [one.card for one in preludes], own.config.public_weights())
-    return Job(
+    job = Job(
         spec=spec,
         track=track,
         dataset=dataset,
         public=public,
         method=method,
         synthesizer=synthesizer,
-        resolved=own,
+        resolved=_resolve_method(method, synthesizer, resolved, spec),
         preludes=resolved,
     )
+    _check_pretraining(spec, track, job)
+    return job

@@ -1,12 +1,10 @@
 """dp-ldm and dp-lora on a Stable Diffusion checkpoint; small ones of the same classes are made here."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 import torch
 from method_harness import Harness
-from torch import nn
 
 from dpib.data.catalog.digits import CARD as DIGITS
 from dpib.data.images import LabelledImages, PublicDataset
@@ -16,7 +14,6 @@ from dpib.privacy.engine.hooks import Engine
 from dpib.runner import run
 from dpib.testing.replay import RecordingNoise, neighbours_differ_by
 from dpib_plugins.diffusion.adapters import train_only
-from dpib_plugins.diffusion.edm import scaled
 from dpib_plugins.dp_ldm.method import DpLdm, DpLdmConfig
 from dpib_plugins.dp_lora.method import DpLora, DpLoraConfig
 from dpib_plugins.latent.adapters import add_low_rank, classes_and_transformers
@@ -24,6 +21,7 @@ from dpib_plugins.latent.backbone import Checkpoint, fingerprint, load
 from dpib_plugins.latent.ddpm import loss_rows
 
 diffusers = pytest.importorskip("diffusers", reason="needs pip install 'dpib[stable-diffusion]'")
+safetensors = pytest.importorskip("safetensors.torch")
 
 CLASSES = {"dp-ldm": (DpLdm, DpLdmConfig), "dp-lora": (DpLora, DpLoraConfig)}
 SECRET, TASK, COMMIT = bytes(range(32)), DIGITS.task(), "0123456789" * 4
@@ -132,7 +130,7 @@ def test_gradients_per_record_are_those_of_one_record_alone(tmp_path, part, line
     if part == "transformers":
         chosen = classes_and_transformers(network, 1)
     elif part == "low-rank":
-        chosen = [p.data.normal_() and p for p in []] or add_low_rank(network, ("q", "k", "v", "out"), 2, 4.0)
+        chosen = add_low_rank(network, ("q", "k", "v", "out"), 2, 4.0)
         for layer in chosen:
             layer.data = layer.data.double() + 0.1 * torch.randn(layer.shape, dtype=torch.float64)
         network.double()
@@ -205,7 +203,14 @@ def test_one_record_more_moves_a_release_by_at_most_the_bound(tmp_path_factory, 
     assert gaps[0] == pytest.approx(bound, rel=1e-4)  # the bound is reached
 
 
-SETTINGS = {"codec_side": 8, "steps": 2, "batch_size": 20, "noise_pool": 8, "sampling_steps": 1, "noise_multiplicity": 1}
+SETTINGS = {
+    "codec_side": 8,
+    "steps": 2,
+    "batch_size": 20,
+    "noise_pool": 8,
+    "sampling_steps": 1,
+    "noise_multiplicity": 1,
+}
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -229,7 +234,9 @@ def test_the_hub_is_asked_for_the_commit_and_for_nothing_but_five_files(tmp_path
     one = Checkpoint("owner/name", COMMIT, fingerprint(folder)[0])
     load(one, TASK, None)
     assert one.address == f"owner/name@{COMMIT}"
-    weights = [f"{part}/{file}" for part in ("unet", "vae") for file in ("config.json", "diffusion_pytorch_model.safetensors")]
+    weights = [
+        f"{part}/{file}" for part in ("unet", "vae") for file in ("config.json", "diffusion_pytorch_model.safetensors")
+    ]
     assert asked == [("owner/name", COMMIT, ["scheduler/scheduler_config.json", *weights])]
 
 
@@ -296,9 +303,19 @@ def test_other_kinds_and_sizes_are_refused_by_name(tmp_path, parts, side, error,
 
 
 def test_weights_that_do_not_match_their_configuration_are_refused(tmp_path):
-    path = saved(tmp_path) / "unet" / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"layers_per_block": 2}))
-    with pytest.raises(PluginError, match="does not match its configuration"):
+    path = saved(tmp_path) / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = safetensors.load_file(path)
+    del weights["conv_in.bias"]
+    safetensors.save_file(weights, path, {"format": "pt"})
+    with pytest.raises(PluginError, match="unet of .* does not match its configuration: .'conv_in.bias'"):
+        load(checkpoint(tmp_path), TASK, None)
+
+
+@pytest.mark.parametrize(("part", "name"), [("unet", "UNet2DModel"), ("vae", "VQModel")])
+def test_other_networks_are_refused_by_name(tmp_path, part, name):
+    path = saved(tmp_path) / part / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"_class_name": name}))
+    with pytest.raises(ConfigError, match=f"{part} has _class_name = '{name}'"):
         load(checkpoint(tmp_path), TASK, None)
 
 
