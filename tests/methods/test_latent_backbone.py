@@ -122,7 +122,7 @@ def test_transformers_are_counted_in_the_order_of_the_forward_pass(folder):
 @pytest.mark.parametrize("linear", [False, True])
 @pytest.mark.parametrize("part", ["transformers", "low-rank", "everything"])
 def test_gradients_per_record_are_those_of_one_record_alone(tmp_path, part, linear):
-    """The engine against autograd, record by record, in float64; both styles of projection that versions 1 and 2 have."""
+    """The engine against autograd, record by record, in float64; projections as in versions 1 and 2."""
     _, network, shares = load(checkpoint(saved(tmp_path, {"use_linear_projection": linear})), TASK, None)
     network.double()
     torch.manual_seed(1)
@@ -277,7 +277,7 @@ def test_unchecked_and_changed_files_are_refused(tmp_path, folder):
 
 
 def test_pickles_are_never_read(tmp_path):
-    with pytest.raises(PluginError, match="unet/diffusion_pytorch_model.safetensors.*never pickles"):
+    with pytest.raises(PluginError, match=r"unet/diffusion_pytorch_model.safetensors.*never pickles"):
         load(Checkpoint(str(saved(tmp_path, safe=False)), "", ""), TASK, None)
 
 
@@ -307,7 +307,7 @@ def test_weights_that_do_not_match_their_configuration_are_refused(tmp_path):
     weights = safetensors.load_file(path)
     del weights["conv_in.bias"]
     safetensors.save_file(weights, path, {"format": "pt"})
-    with pytest.raises(PluginError, match="unet of .* does not match its configuration: .'conv_in.bias'"):
+    with pytest.raises(PluginError, match=r"unet of .* does not match its configuration: .'conv_in.bias'"):
         load(checkpoint(tmp_path), TASK, None)
 
 
