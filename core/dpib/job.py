@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -21,6 +21,9 @@ from dpib.records import PreludeBlock
 from dpib.spec import SELECTION, SHARE, MethodCard, RunSpec, Track, describe_validation_error, sha256_text
 from dpib.synthesizer import Synthesizer
 from dpib.workspace import RunPlan
+
+if TYPE_CHECKING:
+    from dpib.data.images import PublicDataset
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,11 @@ class Job:
     synthesizer: type[Synthesizer]
     resolved: config.Resolved
     preludes: tuple[JobPrelude, ...] = ()
+
+    def public_data(self, public: PublicDataset | None) -> dict[str, str]:
+        """Return what the record says of public data: fingerprints of images, SHA-256 of weights."""
+        images = {public.spec.name: public.data.fingerprint} if public and public.spec else {}
+        return {**images, **self.resolved.config.public_weights()}
 
     def plan(self, device: str) -> RunPlan:
         """Return what the run folder is begun for.
@@ -146,16 +154,30 @@ def _check_rules(
         problems.append(f"track {track.name} has the public datasets {allowed}, not {spec.public_dataset}")
     if card.public_data == "unused" and spec.public_dataset:
         problems.append(f"{card.name} does not use public data; drop --public")
-    needing = [card.name] if card.public_data == "required" else []
-    needing += [one.name for one in preludes if one.public_data == "required"]
+    needing = [one.name for one in preludes if one.public_data == "required"]
     if needing and not spec.public_dataset:
-        examples = ", ".join(track.public_datasets) or "your own"
-        problems.append(f"{' and '.join(needing)} needs public data; add --public, e.g. one of {examples}")
+        problems.append(_needs_public(needing, track))
     if (spec.pretrain == "none") != (spec.public_dataset is None):
         problems.append(f"--pretrain {spec.pretrain} does not go with --public {spec.public}")
     problems += _prelude_problems(spec, card, preludes)
     if problems:
         raise ConfigError(f"This run is not possible: {'; '.join(problems)}.")
+
+
+def _check_pretraining(spec: RunSpec, track: Track, job: Job) -> None:
+    """Refuse a run without the pretraining that its method needs, or with two: weights and public images."""
+    weights = job.resolved.config.public_weights()
+    given = [f"--public {spec.public}"] if spec.public_dataset else []
+    given += [f"--prelude {one.card.name}" for one in job.preludes]
+    if weights and given:
+        raise ConfigError(f"{', '.join(weights)} is the pretraining of this run: drop {' and '.join(given)}.")
+    if job.method.card.public_data == "required" and not (weights or spec.public_dataset):
+        raise ConfigError(f"This run is not possible: {_needs_public([job.method.card.name], track)}.")
+
+
+def _needs_public(names: Sequence[str], track: Track) -> str:
+    examples = ", ".join(track.public_datasets) or "your own"
+    return f"{' and '.join(names)} needs public data; add --public, e.g. one of {examples}"
 
 
 def _prelude_problems(spec: RunSpec, card: MethodCard, preludes: Sequence[PreludeCard]) -> list[str]:
@@ -244,7 +266,7 @@ def prepare(spec: RunSpec) -> Job:
     synthesizer = method.load()
     _check_can_learn(spec, synthesizer, preludes)
     resolved = tuple(_resolve_prelude(one, spec) for one in preludes)
-    return Job(
+    job = Job(
         spec=spec,
         track=track,
         dataset=dataset,
@@ -254,3 +276,5 @@ def prepare(spec: RunSpec) -> Job:
         resolved=_resolve_method(method, synthesizer, resolved, spec),
         preludes=resolved,
     )
+    _check_pretraining(spec, track, job)
+    return job

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import torch
 
 from dpib.__about__ import API_VERSION
 from dpib.catalogue import InstalledMethod
-from dpib.data.images import LabelledImages, PublicDataset
+from dpib.data.images import LabelledImages
 from dpib.dataset_spec import DatasetSpec
 from dpib.evaluation import is_complete
 from dpib.machine import CostClock, environment
@@ -99,7 +99,7 @@ def build_record(
     dataset: DatasetSpec,
     fingerprints: dict[str, str],
     data_source: str,
-    public: PublicDataset | None,
+    public_data: Mapping[str, str],
     ledgers: tuple[PrivacyLedger, ...],
     synthetic: LabelledImages,
     scores: tuple[Score, ...],
@@ -124,7 +124,7 @@ def build_record(
             changed=plan.changed,
             tuned=tuned,
             parameters=parameters,
-            public_data={public.spec.name: public.data.fingerprint} if public and public.spec else {},
+            public_data=public_data,
             reference=method.card.reference,
             preludes=plan.preludes,
         ),

@@ -82,7 +82,8 @@ class MethodBlock(Frozen):
         layers: preset layers that applied, in order.
         changed: names of hyper-parameters that differ from the class's defaults.
         tuned: True iff ``--set`` was used.
-        public_data: public datasets used, with fingerprints of the whole, whatever share was taken.
+        public_data: public datasets used, with fingerprints of the whole, whatever share was taken, and pretrained
+            weights that settings name, with their SHA-256.
         preludes: what ran before the method's own stages, in order. Absent from the document where there is none, so
             that records from before preludes keep their ids.
     """

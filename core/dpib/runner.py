@@ -65,7 +65,7 @@ def _execute(
         dataset=job.dataset,
         fingerprints=fingerprints,
         data_source=locate(job.dataset, data_dir).kind,
-        public=public,
+        public_data=job.public_data(public),
         ledgers=ledgers,
         synthetic=synthetic,
         scores=scores,

@@ -23,6 +23,16 @@ class MethodConfig(Frozen):
     Defaults are the published values. Dataset facts, ε, δ, devices and paths never belong here.
     """
 
+    def public_weights(self) -> Mapping[str, str]:
+        """Return pretrained weights that the settings name: SHA-256 by name and revision. None by default.
+
+        They are public data, take the place of ``--public``, and are named by the record. Fetches nothing.
+
+        Raises:
+            ConfigError: if what the settings name is not one fixed state of weights.
+        """
+        return {}
+
 
 class Synthesizer(ABC):
     """A method. The harness calls ``pretrain`` (if there is public data), ``fit``, ``generate``, in this order.

@@ -79,6 +79,8 @@ def check_track(record: RunRecord) -> str:
     spec, privacy, synthetic = record.task.spec, record.privacy, record.synthetic
     public = spec.public_dataset
     _require(public is None or public in track.public_datasets, f"track {track.name} does not have {public} as public")
+    more = sorted(set(record.method.public_data) - {public})
+    _require(not more, f"track {track.name} does not have {', '.join(more)} as public data")
     ran = tuple(prelude.name for prelude in record.method.preludes)
     _require(ran == spec.all_preludes, f"the preludes {', '.join(ran) or 'none'} ran, not those of the spec")
     _require(record.method.tuned == bool(spec.overrides), "'tuned' does not say whether settings were changed")

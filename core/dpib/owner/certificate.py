@@ -194,7 +194,7 @@ def build_certificate(
             changed=settings.changed,
             tuned=bool(settings.spec.overrides),
             parameters=parameters,
-            public_data={public.spec.name: public.data.fingerprint} if public and public.spec else {},
+            public_data=job.settings.public_data(public),
             reference=card.reference,
             preludes=settings.preludes,
         ),

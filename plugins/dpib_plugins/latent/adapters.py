@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, cast
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal, cast
 
 from torch import Tensor, nn
-
-from dpib_plugins.latent.blocks import Attention
-from dpib_plugins.latent.unet import LatentUNet
 
 Projection = Literal["q", "k", "v", "out"]
 
 
-def classes_and_transformers(network: LatentUNet, first: int) -> list[nn.Parameter]:
+class Denoiser(nn.Module, ABC):
+    """A network that maps noisy latents, time steps and labels to the noise, and the parts of it that can be trained.
+
+    Attributes:
+        projections: where in an attention its four linear layers are, by ``Projection``.
+        classes: the class table.
+    """
+
+    projections: ClassVar[Mapping[str, str]]
+    classes: nn.Embedding
+
+    @property
+    @abstractmethod
+    def transformers(self) -> Sequence[nn.Module]:
+        """All transformers, in the order of the forward pass."""
+
+    @property
+    @abstractmethod
+    def attentions(self) -> Sequence[nn.Module]:
+        """All attention; its order is that in which ``add_low_rank`` draws."""
+
+
+def classes_and_transformers(network: Denoiser, first: int) -> list[nn.Parameter]:
     """Return the parameters of the class table and of the transformers from number ``first`` on, counted from 1.
 
     Source:
@@ -52,7 +72,7 @@ class LowRank(nn.Module):
         return cast(Tensor, self.base(x) + self._factor * self.b(self.a(x)))
 
 
-def add_low_rank(network: LatentUNet, projections: Sequence[Projection], rank: int, scale: float) -> list[nn.Parameter]:
+def add_low_rank(network: Denoiser, projections: Sequence[Projection], rank: int, scale: float) -> list[nn.Parameter]:
     """Put ``LowRank`` layers into all attention of a network, give it a new class table, and return what to train.
 
     Args:
@@ -64,13 +84,14 @@ def add_low_rank(network: LatentUNet, projections: Sequence[Projection], rank: i
     Returns:
         The class table, all A and B, and the biases of the layers they were added to.
     """
-    device = next(network.parameters()).device
+    device = network.classes.weight.device
     nn.init.normal_(network.classes.weight)
     trained = list(network.classes.parameters())
-    for attention in [module for module in network.modules() if isinstance(module, Attention)]:
+    for attention in network.attentions:
         for name in projections:
-            layer = LowRank(getattr(attention, name), rank, scale).to(device)
-            setattr(attention, name, layer)
+            place = network.projections[name]
+            layer = LowRank(cast(nn.Linear, attention.get_submodule(place)), rank, scale).to(device)
+            attention.set_submodule(place, layer)
             trained += [*layer.a.parameters(), *layer.b.parameters()]
             if layer.base.bias is not None:
                 trained.append(layer.base.bias)

@@ -106,7 +106,7 @@ class Codec(nn.Module):
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log-variance of the latents of images in -1..1, each float (N, c, h, w), unscaled."""
-        mean, log_variance = self.encoder(_sized(images, self._inner)).chunk(2, dim=1)
+        mean, log_variance = self.encoder(sized(images, self._inner)).chunk(2, dim=1)
         return mean, log_variance.clamp(-30, 20)
 
     @torch.no_grad()
@@ -117,7 +117,7 @@ class Codec(nn.Module):
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Return the images, about in -1..1, of scaled latents."""
-        return _sized(self.decoder(latents / self.scale), self._outer)
+        return sized(self.decoder(latents / self.scale), self._outer)
 
     def loss_rows(self, images: Tensor, kl_weight: float) -> Tensor:
         """Return mean absolute error per pixel plus the weighted KL divergence per pixel, float (N,).
@@ -128,12 +128,13 @@ class Codec(nn.Module):
         """
         mean, log_variance = self.posterior(images)
         sample = mean + (log_variance / 2).exp() * torch.randn_like(mean)
-        error = (self.decoder(sample) - _sized(images, self._inner)).abs().mean(dim=(1, 2, 3))
+        error = (self.decoder(sample) - sized(images, self._inner)).abs().mean(dim=(1, 2, 3))
         divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=(1, 2, 3)) / 2
         return cast(Tensor, error + kl_weight * divergence / (images.shape[1] * self._inner**2))
 
 
-def _sized(images: Tensor, side: int) -> Tensor:
+def sized(images: Tensor, side: int) -> Tensor:
+    """Return images (N, C, H, H) resized to a side, bilinearly with antialiasing; as they are if they have it."""
     if images.shape[2] == side:
         return images
     return F.interpolate(images, (side, side), mode="bilinear", antialias=True)

@@ -32,7 +32,9 @@ def times_at(quantiles: Tensor) -> Tensor:
     return (quantiles * TIMES).long().clamp(max=TIMES - 1)
 
 
-def loss_rows(network: nn.Module, clean: Tensor, noise: Tensor, times: Tensor, labels: Tensor) -> Tensor:
+def loss_rows(
+    network: nn.Module, clean: Tensor, noise: Tensor, times: Tensor, labels: Tensor, shares: Tensor | None = None
+) -> Tensor:
     """Return the squared error of the estimated noise, mean over the latent, float (N,).
 
     Args:
@@ -41,13 +43,22 @@ def loss_rows(network: nn.Module, clean: Tensor, noise: Tensor, times: Tensor, l
         noise: N(0, 1), of the same shape.
         times: int64 (N,) in 0..999.
         labels: int64 (N,).
+        shares: the noise schedule ā, float64 (1000,); by default ``signal_shares``.
     """
-    share = signal_shares().to(clean.device)[times].float()[:, None, None, None]
+    shares = signal_shares() if shares is None else shares
+    share = shares.to(clean.device)[times].to(clean.dtype)[:, None, None, None]
     noisy = share.sqrt() * clean + (1 - share).sqrt() * noise
     return (network(noisy, times, labels) - noise).square().mean(dim=(1, 2, 3))
 
 
-def ddim(predict: PredictNoise, start: Tensor, steps: int, eta: float, generator: torch.Generator) -> Tensor:
+def ddim(
+    predict: PredictNoise,
+    start: Tensor,
+    steps: int,
+    eta: float,
+    generator: torch.Generator,
+    shares: Tensor | None = None,
+) -> Tensor:
     """Return latents sampled from noise.
 
     Args:
@@ -56,12 +67,13 @@ def ddim(predict: PredictNoise, start: Tensor, steps: int, eta: float, generator
         steps: model evaluations, 1..1000, at evenly spaced time steps from 999 to near 0.
         eta: share of fresh noise: 0 none, so deterministic; 1 as much as ancestral sampling.
         generator: of the fresh noise, on the CPU.
+        shares: the noise schedule ā, float64 (1000,); by default ``signal_shares``.
     """
-    shares = signal_shares().tolist()
+    schedule = (signal_shares() if shares is None else shares).tolist()
     times = torch.linspace(TIMES - 1, 0, steps + 1).round().long().tolist()[:-1]
     x = start
     for now, then in zip(times, [*times[1:], None], strict=True):
-        here, there = shares[now], 1.0 if then is None else shares[then]
+        here, there = schedule[now], 1.0 if then is None else schedule[then]
         noise = predict(x, torch.full((len(x),), now, device=x.device))
         clean = (x - (1 - here) ** 0.5 * noise) / here**0.5
         std = eta * ((1 - there) / (1 - here) * (1 - here / there)) ** 0.5

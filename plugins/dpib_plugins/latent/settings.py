@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field
+from torch import Tensor
 
 from dpib.api import MethodConfig, TaskInfo
 from dpib_plugins.diffusion.public import PublicSchedule
+from dpib_plugins.latent.adapters import Denoiser
+from dpib_plugins.latent.backbone import Checkpoint, PretrainedCodec, load
 from dpib_plugins.latent.codec import Codec
+from dpib_plugins.latent.ddpm import signal_shares
 from dpib_plugins.latent.unet import LatentUNet
 
 Positive = Annotated[int, Field(ge=1)]
@@ -100,6 +105,11 @@ class PublicConfig(CodecConfig):
 class LatentConfig(PublicConfig):
     """Hyper-parameters of a latent diffusion model that is trained with DP-SGD."""
 
+    backbone: str = Field(
+        default="", description="pretrained Stable Diffusion instead of public images: OWNER/NAME on the Hub, or folder"
+    )
+    revision: str = Field(default="", description="backbone: commit of its repository on the Hub")
+    backbone_sha256: str = Field(default="", description="backbone: SHA-256 over its files; a run without it tells it")
     steps: int = Field(default=1_830, ge=1, description="noised updates")
     batch_size: int = Field(default=4_096, ge=1, description="records expected in the Poisson sample of an update")
     clipping_norm: float = Field(default=1e-3, gt=0, description="L2 bound on a record's gradient")
@@ -114,3 +124,19 @@ class LatentConfig(PublicConfig):
     sampling_steps: int = Field(default=200, ge=1, le=1_000, description="denoiser evaluations per image (DDIM)")
     eta: float = Field(default=1.0, ge=0, le=1, description="DDIM: share of fresh noise; 0 is deterministic")
     sampling_batch: int = Field(default=500, ge=1, description="images that are generated at once")
+
+    def public_weights(self) -> Mapping[str, str]:
+        """Return the backbone with its SHA-256, if there is one."""
+        one = self._checkpoint()
+        return {one.address: one.sha256} if one else {}
+
+    def models(self, task: TaskInfo) -> tuple[Codec | PretrainedCodec, Denoiser, Tensor]:
+        """Return autoencoder, denoiser and noise schedule: new ones, or those of the backbone."""
+        one = self._checkpoint()
+        if one:
+            return load(one, task, self.codec_side)
+        codec = self.codec(task)
+        return codec, self.network(task, codec), signal_shares()
+
+    def _checkpoint(self) -> Checkpoint | None:
+        return Checkpoint(self.backbone, self.revision, self.backbone_sha256) if self.backbone else None

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from dpib.api import MethodConfig, PrivateDataset, PublicDataset, RunContext, Synthesizer, TaskInfo
+from dpib.api import ConfigError, MethodConfig, PrivateDataset, PublicDataset, RunContext, Synthesizer, TaskInfo
 from dpib_plugins.diffusion.adapters import train_only
 from dpib_plugins.diffusion.edm import scaled, to_uint8
 from dpib_plugins.diffusion.noise import NoisePool
@@ -30,6 +30,7 @@ class LatentDiffusion(Synthesizer):
 
     Attributes:
         codec: the autoencoder; it never changes after the public training.
+        shares: the noise schedule ā, float64 (1000,).
         network: the denoiser; after ``fit`` it holds the averaged weights.
     """
 
@@ -39,9 +40,9 @@ class LatentDiffusion(Synthesizer):
     def __init__(self, config: MethodConfig, task: TaskInfo, context: RunContext) -> None:
         super().__init__(config, task, context)
         with context.seeds.init("network"):
-            codec = self.config.codec(task).to(context.device)
-            self.codec = codec.eval().requires_grad_(False)
-            self.network = self.config.network(task, codec).to(context.device)
+            codec, network, self.shares = self.config.models(task)
+        self.codec = codec.to(context.device).eval().requires_grad_(False)
+        self.network = network.to(context.device)
         self._samplings = 0
 
     @abstractmethod
@@ -54,6 +55,8 @@ class LatentDiffusion(Synthesizer):
 
     def pretrain(self, public: PublicDataset, context: RunContext) -> None:
         """Learn autoencoder, scale of its latents, and denoiser from public images."""
+        if self.config.backbone:
+            raise ConfigError("A backbone is pretrained already: drop --public, or drop backbone.")
         self.codec, self.network = pretrained(self.config, self.task, public.data, context)
 
     def fit(self, private: PrivateDataset) -> None:
@@ -95,7 +98,7 @@ class LatentDiffusion(Synthesizer):
         """
         noise, times, labels = pool.draw(images, labels)
         clean = self.codec.encode(scaled(images)).repeat_interleave(self.config.noise_multiplicity, dim=0)
-        return loss_rows(self.network, clean, noise, times, labels)
+        return loss_rows(self.network, clean, noise, times, labels, self.shares)
 
     def generate(self, labels: Tensor) -> Tensor:
         """Return one image per label; continues where an earlier process was stopped."""
@@ -110,7 +113,9 @@ class LatentDiffusion(Synthesizer):
         def predict(x: Tensor, times: Tensor) -> Tensor:
             return cast(Tensor, self.network(x, times, labels))
 
-        return to_uint8(self.codec.decode(ddim(predict, start, self.config.sampling_steps, self.config.eta, generator)))
+        config = self.config
+        latents = ddim(predict, start, config.sampling_steps, config.eta, generator, self.shares)
+        return to_uint8(self.codec.decode(latents))
 
 
 def _warm_up(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LinearLR | None:

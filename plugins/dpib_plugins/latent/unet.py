@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dpib.api import ConfigError
+from dpib_plugins.latent.adapters import Denoiser
 from dpib_plugins.latent.blocks import (
     HEAD_WIDTH,
+    Attention,
     Downsample,
     ResidualBlock,
     TimeEmbedding,
@@ -42,7 +44,7 @@ class Level(nn.Module):
         return cast(Tensor, h if self.resample is None else self.resample(h))
 
 
-class LatentUNet(nn.Module):
+class LatentUNet(Denoiser):
     """Estimates the noise in a latent, given time step and class.
 
     Args:
@@ -59,6 +61,8 @@ class LatentUNet(nn.Module):
     Source:
         Rombach et al. 2022; sizes of DPImageBench.
     """
+
+    projections: ClassVar[Mapping[str, str]] = {"q": "q", "k": "k", "v": "v", "out": "out"}
 
     def __init__(
         self,
@@ -102,9 +106,14 @@ class LatentUNet(nn.Module):
         self.norm, self.exit = group_norm(c), zeroed(nn.Conv2d(c, shape[0], 3, padding=1))
 
     @property
-    def transformers(self) -> list[Transformer]:
+    def transformers(self) -> list[nn.Module]:
         """All transformers, in the order of the forward pass."""
         return [module for module in self.modules() if isinstance(module, Transformer)]
+
+    @property
+    def attentions(self) -> list[nn.Module]:
+        """All attention, in the order of ``modules``."""
+        return [module for module in self.modules() if isinstance(module, Attention)]
 
     def forward(self, x: Tensor, times: Tensor, labels: Tensor) -> Tensor:
         """Map noisy latents (N, C, H, W), time steps int64 (N,) and labels int64 (N,) to (N, C, H, W)."""

@@ -96,6 +96,7 @@ RECORDS: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "unbalanced": (put("synthetic", "per_class")([1000, *[0] * 9]), "balanced"),
     "tuned": (put("method", "tuned")(True), "tuned"),
     "public data": (put("task", "spec", "public")("omniglot-28"), "public"),
+    "pretrained weights": (put("method", "public_data")({"owner/name@commit": "0" * 64}), "as public data"),
     "other file name": (put("synthetic", "file")("../x.parquet"), "names"),
     "future": (put("created")("2999-01-01T00:00:00+00:00"), "future"),
     "no date": (put("created")("yesterday"), "not a date"),
