@@ -38,10 +38,11 @@ def _named_failures(job: Job) -> Iterator[None]:
 
     Raises:
         RunError: caused by the mistake.
+        OSError: as it came; a full disk is no mistake of a method.
     """
     try:
         yield
-    except DpibError:
+    except (DpibError, OSError):
         raise
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)

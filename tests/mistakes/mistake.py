@@ -90,6 +90,7 @@ def _alone_in(folder: Path, extra: Mapping[str, str]) -> Iterator[None]:
         with (
             patch.dict(os.environ, environment, clear=True),
             patch("huggingface_hub.constants.HF_HUB_OFFLINE", True),
+            patch("datasets.config.HF_HUB_OFFLINE", True),
             patch("huggingface_hub.constants.HF_TOKEN_PATH", str(folder / ".token")),
             warnings.catch_warnings(),
         ):
