@@ -8,16 +8,12 @@ from hypothesis import strategies as st
 from method_harness import Harness
 from nominal import SENSITIVE, recomputed_epsilon
 
-from dpib.contribution import InstalledMethod
 from dpib.data.catalog.digits import CARD as DIGITS
 from dpib.data.images import LabelledImages, PublicDataset
 from dpib.privacy import private as private_module
 from dpib.progress import Reporter
-from dpib.synthesizer import Method
 from dpib.testing.replay import RecordingNoise, neighbours_differ_by
-from dpib.testing.suite import check_method, explain
 from dpib_plugins import dp_gan
-from dpib_plugins.dp_gan import CARD
 from dpib_plugins.dp_gan.fakes import FakePool
 from dpib_plugins.dp_gan.method import DpGan, DpGanConfig
 from dpib_plugins.nets.discriminators import ProjectionDiscriminator
@@ -180,9 +176,3 @@ def test_pretraining_touches_no_private_data(harness, digits, balanced):
     method.pretrain(PublicDataset(DIGITS, digits[:100]), Harness(harness.folder / "cache", digits).context)
     assert not torch.equal(before, method.generate(balanced))
     assert harness.ledger.charges == ()
-
-
-def test_it_passes_the_conformance_suite():
-    method = Method(CARD, implementation="dpib_plugins.dp_gan.method:DpGan", presets="presets.toml")
-    verdict = check_method(InstalledMethod(method, "dpib", "0"), "quick")
-    assert verdict.holds, explain(verdict)
