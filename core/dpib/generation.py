@@ -38,11 +38,11 @@ def _named_failures(job: Job) -> Iterator[None]:
 
     Raises:
         RunError: caused by the mistake.
-        OSError: as it came; a full disk is no mistake of a method.
+        OSError, MemoryError: as they came; a full disk or memory is no mistake of a method.
     """
     try:
         yield
-    except (DpibError, OSError):
+    except (DpibError, OSError, MemoryError):
         raise
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)

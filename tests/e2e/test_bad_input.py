@@ -9,7 +9,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from dpib.cli.main import app
+from dpib.job import make_spec, prepare
 from dpib.records import load_record
+from dpib.runner import run_job
+from dpib_plugins.dp_means.method import DpMeans
 
 RUN = ["run", "dp-means", "--dataset", "digits", "--epsilon", "1", "--track", "demo", "--quiet"]
 
@@ -154,3 +157,12 @@ def test_a_finished_run_of_other_presets_is_not_returned_as_this_one(
     result = _call(*RUN)
     assert result.exit_code == 2
     assert "another old_setting: the presets of" in " ".join(result.stderr.split())
+
+
+def test_what_a_machine_lacks_is_no_mistake_of_the_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(DpMeans, "fit", too_large)
+    with pytest.raises(MemoryError):
+        run_job(prepare(make_spec("dp-means", "digits", 1.0, "demo")), tmp_path, quiet=True)

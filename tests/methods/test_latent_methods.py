@@ -8,6 +8,7 @@ import pytest
 import torch
 from method_harness import Harness
 from nominal import SENSITIVE, recomputed_epsilon
+from trained_parts import fit_and_compare
 
 from dpib import catalogue, config
 from dpib.contribution import InstalledMethod
@@ -96,19 +97,23 @@ def test_the_release_is_the_sum_of_clipped_means_over_the_copies(tmp_path, digit
 @pytest.mark.parametrize("name", CLASSES)
 def test_only_what_is_trained_is_noised_and_changes(tmp_path, digits, name):
     harness = Harness(tmp_path, digits[:40], noise=RecordingNoise(SECRET))
-    method = awakened(CLASSES[name](tiny(name), harness.task, harness.context))
-    before = {key: value.clone() for key, value in method.network.state_dict().items()}
-    codec = {key: value.clone() for key, value in method.codec.state_dict().items()}
-    method.fit(harness.private)
-    trained = {key for key, p in method.network.named_parameters() if p.requires_grad}
-    noised = sum(part.numel() for part in harness.noise.releases[0].answer)
-    assert noised == sum(p.numel() for p in method.network.parameters() if p.requires_grad)
-    for key, value in method.network.state_dict().items():
-        old = before.get(key.replace(".base.", "."))  # the factors of the additions are new
-        assert old is None or torch.equal(value, old) == (key not in trained), key
+    trained = fit_and_compare(awakened(CLASSES[name](tiny(name), harness.task, harness.context)), harness)
     if name == "dp-lora":
         assert all(key == "classes.weight" or key.endswith((".a.weight", ".b.weight")) for key in trained)
-    assert all(torch.equal(value, codec[key]) for key, value in method.codec.state_dict().items())
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_warm_up_goes_on_from_the_pretrained_weights(tmp_path, digits, name):
+    harness, images = Harness(tmp_path, digits[:1]), PublicDataset(DIGITS, digits[:30])
+    idle = {"warm_up_learning_rate": 1e-9, "pretrain_averaging": 0.0}
+    for changes, moves in ((idle, False), ({}, True)):
+        method = CLASSES[name](tiny(name, **changes), harness.task, harness.context)
+        method.pretrain(images, harness.context.within(f"pretrain {moves}"))
+        before, codec = ({k: v.clone() for k, v in m.state_dict().items()} for m in (method.network, method.codec))
+        method.warm_up(images, harness.context.within(f"warm up {moves}"))
+        change = max(float((value - before[key]).abs().max()) for key, value in method.network.state_dict().items())
+        assert (change > 1e-6) == moves
+        assert all(torch.equal(value, codec[key]) for key, value in method.codec.state_dict().items())
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -191,8 +196,12 @@ def test_presets_are_tables_xv_to_xvii(dataset):
             codec = settings.codec(catalogue.dataset(dataset).task())
         assert codec.latent_shape == {28: (3, 14, 14), 32: (3, 16, 16)}.get(side, (3, 32, 32))
         assert settings.codec_width == (192 if side > 32 else 128)
-    assert (ldm.noise_multiplicity, ldm.first_transformer, ldm.warm_up) == (1, 1 if side == 28 else 9, 10_000)
-    assert (lora.noise_multiplicity, lora.rank, lora.alpha, lora.warm_up) == (8, 8, 8.0, 0)
+    assert (ldm.noise_multiplicity, ldm.first_transformer, ldm.learning_rate_rise) == (
+        1,
+        1 if side == 28 else 9,
+        10_000,
+    )
+    assert (lora.noise_multiplicity, lora.rank, lora.alpha, lora.learning_rate_rise) == (8, 8, 8.0, 0)
 
 
 @pytest.mark.parametrize("name", ["3.9m", "11.9m", "23.6m", "39.7m", "77.4m"])
@@ -280,7 +289,7 @@ def killed_at(stage, done):
 def test_a_run_that_was_killed_ends_as_if_it_had_not_been(tmp_path, digits, balanced, monkeypatch, name, stage):
     monkeypatch.setattr("dpib.context.CHECKPOINT_EVERY_SECONDS", 0.0)
     changes = {"steps": 6, "batch_size": 30, "pretrain_steps": 6, "codec_steps": 6, "sampling_batch": 30}
-    settings = tiny(name, **changes, warm_up=10 if name == "dp-ldm" else 0)
+    settings = tiny(name, **changes, learning_rate_rise=10 if name == "dp-ldm" else 0)
     public = PublicDataset(DIGITS, digits[100:200])
 
     def run(folder, reporter=None):

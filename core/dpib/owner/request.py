@@ -167,7 +167,7 @@ def resolve(ask: Ask) -> OwnerJob:
     size = count_own(ask.images) if ask.nominal_size is None else ask.nominal_size
     if size < 2:
         raise ConfigError(f"Expected a nominal size of at least 2, got {size}.")
-    if ask.side is not None and ask.side < 1:
+    if ask.side is not None and ask.side < 4:
         raise ConfigError(f"Expected --size of at least 4 pixels, got {ask.side}.")
     nearest = nearest_dataset(track, 3 if ask.colour else 1, ask.side, size)
     spec = make_spec(

@@ -30,7 +30,9 @@ class DpLdmConfig(LatentConfig):
     """Hyper-parameters of DP-LDM."""
 
     first_transformer: int = Field(default=9, ge=1, description="transformers are trained from this one on")
-    warm_up: int = Field(default=10_000, ge=0, description="noised updates over which the step size rises from zero")
+    learning_rate_rise: int = Field(
+        default=10_000, ge=0, description="noised updates over which the step size rises from zero"
+    )
     averaging: float = Field(default=0.9999, ge=0, lt=1, description="noised updates: decay of the moving average")
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dpib.api import LabelledImages, RunContext, TaskInfo
 from dpib_plugins.diffusion.edm import scaled
-from dpib_plugins.diffusion.public import descend, mirrored
+from dpib_plugins.diffusion.public import Augment, PublicSchedule, descend, mirrored
+from dpib_plugins.latent.backbone import PretrainedCodec
 from dpib_plugins.latent.codec import Codec
-from dpib_plugins.latent.ddpm import TIMES, loss_rows
+from dpib_plugins.latent.ddpm import TIMES, loss_rows, signal_shares
 from dpib_plugins.latent.settings import PublicConfig
 from dpib_plugins.latent.unet import LatentUNet
 
@@ -41,14 +42,43 @@ def pretrained(
     codec.eval().requires_grad_(False)
     codec.scale.copy_(context.once("scale of latents", lambda: _latent_scale(codec, data, context)))
 
-    def denoiser_rows(images: Tensor, labels: Tensor) -> Tensor:
+    schedule, shares = config.pretrain_schedule(), signal_shares()
+    learn_latents(
+        network, codec, shares, data, name="pretrain denoiser", schedule=schedule, context=context, augment=augment
+    )
+    return codec, network
+
+
+def learn_latents(
+    network: nn.Module,
+    codec: Codec | PretrainedCodec,
+    shares: Tensor,
+    data: LabelledImages,
+    *,
+    name: str,
+    schedule: PublicSchedule,
+    context: RunContext,
+    augment: Augment | None,
+) -> None:
+    """Train a denoiser of latents, all of its parameters, and leave it with its averaged weights; see ``descend``.
+
+    Args:
+        network: starts from the weights it has.
+        codec: encodes the images; it does not change.
+        shares: the noise schedule ā, float64 (1000,).
+        data: public or released images, labels in 0..K-1.
+        name: of the loop, unique in ``context``; shown as progress, addresses checkpoint and randomness.
+        schedule: how long and how fast.
+        context: device, checkpoint, seeds: the pretraining's own, or the run's for images of the run.
+        augment: applied to every batch.
+    """
+
+    def rows(images: Tensor, labels: Tensor) -> Tensor:
         clean = codec.encode(scaled(images))
         times = torch.randint(TIMES, (len(images),), device=images.device)
-        return loss_rows(network, clean, torch.randn_like(clean), times, labels)
+        return loss_rows(network, clean, torch.randn_like(clean), times, labels, shares)
 
-    schedule = config.pretrain_schedule()
-    descend(network, data, denoiser_rows, name="pretrain denoiser", schedule=schedule, context=context, augment=augment)
-    return codec, network
+    descend(network, data, rows, name=name, schedule=schedule, context=context, augment=augment)
 
 
 def _latent_scale(codec: Codec, data: LabelledImages, context: RunContext) -> Tensor:

@@ -115,12 +115,18 @@ class LatentConfig(PublicConfig):
     clipping_norm: float = Field(default=1e-3, gt=0, description="L2 bound on a record's gradient")
     noise_multiplicity: int = Field(default=1, ge=1, description="noised copies of a record, averaged before clipping")
     learning_rate: float = Field(default=4.096e-3, gt=0, description="noised updates: step size of AdamW")
-    warm_up: int = Field(default=0, ge=0, description="noised updates over which the step size rises from zero")
+    learning_rate_rise: int = Field(
+        default=0, ge=0, description="noised updates over which the step size rises from zero"
+    )
     averaging: float = Field(default=0.0, ge=0, lt=1, description="noised updates: decay of the moving average")
     noise_pool: int = Field(default=4_096, ge=2, description="public noise latents that a noised update draws from")
     physical_batch: int | None = Field(
         default=None, ge=1, description="records per backward pass; none: as many as memory allows"
     )
+    warm_up_steps: int = Field(default=2_000, ge=1, description="updates on images that a prelude released")
+    warm_up_batch: int = Field(default=50, ge=1, description="released images per such update")
+    warm_up_learning_rate: float = Field(default=3e-4, gt=0, description="such updates: step size of Adam")
+    warm_up_augment: bool = Field(default=True, description="change released images at random (RandAugment)")
     sampling_steps: int = Field(default=200, ge=1, le=1_000, description="denoiser evaluations per image (DDIM)")
     eta: float = Field(default=1.0, ge=0, le=1, description="DDIM: share of fresh noise; 0 is deterministic")
     sampling_batch: int = Field(default=500, ge=1, description="images that are generated at once")
@@ -137,6 +143,16 @@ class LatentConfig(PublicConfig):
             return load(one, task, self.codec_side)
         codec = self.codec(task)
         return codec, self.network(task, codec), signal_shares()
+
+    def warm_up_schedule(self) -> PublicSchedule:
+        """Return how the denoiser learns from images that a prelude released."""
+        return PublicSchedule(
+            steps=self.warm_up_steps,
+            batch_size=self.warm_up_batch,
+            learning_rate=self.warm_up_learning_rate,
+            averaging=self.pretrain_averaging,
+            label_dropout=0.0,
+        )
 
     def _checkpoint(self) -> Checkpoint | None:
         return Checkpoint(self.backbone, self.revision, self.backbone_sha256) if self.backbone else None

@@ -11,16 +11,17 @@ from torch import Tensor, nn
 
 from dpib.api import ConfigError, MethodConfig, PrivateDataset, PublicDataset, RunContext, Synthesizer, TaskInfo
 from dpib_plugins.diffusion.adapters import train_only
+from dpib_plugins.diffusion.augment import changed_at_random
 from dpib_plugins.diffusion.edm import scaled, to_uint8
 from dpib_plugins.diffusion.noise import NoisePool
 from dpib_plugins.diffusion.private import train_denoiser
 from dpib_plugins.diffusion.sampling import in_batches
 from dpib_plugins.latent.ddpm import ddim, loss_rows, times_at
-from dpib_plugins.latent.pretraining import pretrained
+from dpib_plugins.latent.pretraining import learn_latents, pretrained
 from dpib_plugins.latent.settings import LatentConfig
 
 _FIRST_FACTOR = 1e-6
-"""Share of the step size that the first update of a warm-up makes."""
+"""Share of the step size that the first update makes where it rises."""
 
 
 class LatentDiffusion(Synthesizer):
@@ -59,6 +60,20 @@ class LatentDiffusion(Synthesizer):
             raise ConfigError("A backbone is pretrained already: drop --public, or drop backbone.")
         self.codec, self.network = pretrained(self.config, self.task, public.data, context)
 
+    def warm_up(self, images: PublicDataset, context: RunContext) -> None:
+        """Learn from released images, from the weights the denoiser has; the autoencoder stays."""
+        config = self.config
+        learn_latents(
+            self.network,
+            self.codec,
+            self.shares,
+            images.data,
+            name="warm up denoiser",
+            schedule=config.warm_up_schedule(),
+            context=context,
+            augment=changed_at_random if config.warm_up_augment else None,
+        )
+
     def fit(self, private: PrivateDataset) -> None:
         """Train what ``trainable`` chooses with DP-SGD, on the whole budget."""
         config, label = self.config, "denoiser"
@@ -73,7 +88,7 @@ class LatentDiffusion(Synthesizer):
             settings=config,
             optimizer=adam,
             pool=self.noise_pool(label),
-            schedule=_warm_up(adam, config.warm_up),
+            schedule=_rising(adam, config.learning_rate_rise),
         )
 
     def noise_pool(self, name: str) -> NoisePool:
@@ -118,5 +133,5 @@ class LatentDiffusion(Synthesizer):
         return to_uint8(self.codec.decode(latents))
 
 
-def _warm_up(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LinearLR | None:
+def _rising(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LinearLR | None:
     return torch.optim.lr_scheduler.LinearLR(optimizer, _FIRST_FACTOR, total_iters=steps) if steps else None
