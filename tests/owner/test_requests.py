@@ -31,7 +31,7 @@ Make = Callable[..., Ask]
         ({"epsilon": float("nan")}, "epsilon"),
         ({"nominal_size": 1}, "at least 2"),
         ({"images_per_person": 0}, "images_per_person"),
-        ({"side": 2}, "side"),
+        ({"side": 2}, "--size of at least 4"),
         ({"window": (4.0, 1.0)}, "LOW below HIGH"),
         ({"n_images": -3}, "n_images"),
         ({"title": "two\nlines"}, "title"),
