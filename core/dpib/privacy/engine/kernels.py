@@ -139,6 +139,10 @@ class Convolution:
             names.append("gram")
         return names
 
+    def default(self, device: str) -> str:
+        """Return the kernel of a shape too small to be worth a measurement."""
+        return "grouped" if device == "cpu" and self.weight[2:] != (1, 1) else "unfolded"
+
     def work(self, slopes: tuple[int, ...], copies: int) -> int:
         """Return the multiply-adds for one image."""
         return copies * slopes[1] * slopes[2] * torch.Size(self.weight).numel()
@@ -191,15 +195,16 @@ class Projection:
         positions = copies * torch.Size(slopes[:-1]).numel()
         return ["batched", "gram"] if 2 * positions**2 < self.weight[0] * self.weight[1] else ["batched"]
 
+    def default(self, device: str) -> str:  # noqa: ARG002
+        """Return the kernel of a shape too small to be worth a measurement."""
+        return "batched"
+
     def work(self, slopes: tuple[int, ...], copies: int) -> int:
         """Return the multiply-adds for one image."""
         return copies * torch.Size(slopes).numel() * self.weight[1]
 
 
 Contraction = Convolution | Projection
-
-DEFAULTS = {Convolution: "unfolded", Projection: "batched"}
-"""Kernels for shapes too small to be worth a measurement."""
 
 
 def per_image(shape: Contraction, name: str, inputs: Tensor, slopes: Tensor, copies: int) -> PerImage:

@@ -15,12 +15,14 @@ from torch import Tensor
 
 from dpib.privacy.engine.clipping import exact_float32
 from dpib.privacy.engine.gradients import PerImage
-from dpib.privacy.engine.kernels import DEFAULTS, Contraction, per_image
+from dpib.privacy.engine.kernels import Contraction, per_image
 
 WORTH_TIMING = 1_000_000
 """Multiply-adds per image from which a shape is timed."""
 _ROWS = 64
 _IMAGES = 8
+_ENOUGH = 1 << 28
+"""Multiply-adds of a timed call, as far as ``_ROWS`` allows: with too few images, calls cost more than their work."""
 _HOPELESSLY_SLOW = 2.5
 _LONG = 0.1
 """Seconds from which one more call tells enough."""
@@ -46,7 +48,7 @@ class Site:
     @property
     def default(self) -> str:
         """The kernel of a shape that was not timed."""
-        return DEFAULTS[type(self.shape)]
+        return self.shape.default(self.device)
 
 
 class Kernels:
@@ -82,9 +84,10 @@ _TIMED: dict[tuple[str, int, int], str] = {}
 
 def _fastest(site: Site, n_images: int) -> str:
     names = site.shape.kernels(site.inputs, site.slopes, site.copies)
-    if len(names) == 1 or site.shape.work(site.slopes, site.copies) < WORTH_TIMING:
+    work = site.shape.work(site.slopes, site.copies)
+    if len(names) == 1 or work < WORTH_TIMING:
         return site.default
-    n = max(1, min(n_images, _IMAGES, _ROWS // site.copies))
+    n = max(1, min(n_images, max(_IMAGES, _ENOUGH // work), _ROWS // site.copies))
     address = (site.key, n, torch.get_num_threads())
     if address not in _TIMED:
         _TIMED[address] = _race(site, names, n)
