@@ -14,7 +14,7 @@ from dpib.progress import Reporter
 from dpib.seeds import Seeds
 from dpib_plugins.diffusion.adapters import conditioning_and_attention, train_only
 from dpib_plugins.diffusion.averaging import moving_average
-from dpib_plugins.diffusion.edm import SIGMA_DATA, denoise, levels_at, loss_rows, scaled, to_uint8
+from dpib_plugins.diffusion.edm import SIGMA_DATA, Levels, denoise, loss_rows, scaled, to_uint8
 from dpib_plugins.diffusion.noise import NoisePool
 from dpib_plugins.diffusion.samplers import SIGMA_MAX, SIGMA_MIN, Sampler
 from dpib_plugins.diffusion.unet import UNet
@@ -215,5 +215,5 @@ def test_noise_is_normal_levels_are_stratified_and_a_tenth_of_the_labels_is_drop
 
 def test_levels_follow_the_published_distribution():
     uniform = (torch.arange(10_000) + 0.5) / 10_000
-    logs = levels_at(uniform).log()
+    logs = Levels().at(uniform).log()
     assert float(logs.mean()) == pytest.approx(-1.2, abs=1e-3) and float(logs.std()) == pytest.approx(1.2, abs=1e-3)

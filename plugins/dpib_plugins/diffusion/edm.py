@@ -7,14 +7,34 @@ Source:
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 SIGMA_DATA = math.sqrt(1 / 3)
 """Standard deviation of pixels that are uniform in -1..1."""
-LOG_MEAN, LOG_STD = -1.2, 1.2
-"""Mean and standard deviation of ln s, the training noise levels."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Training noise levels s: ln s is normal.
+
+    Attributes:
+        mean: of ln s.
+        std: standard deviation of ln s.
+    """
+
+    mean: float = -1.2
+    std: float = 1.2
+
+    def at(self, quantiles: Tensor) -> Tensor:
+        """Return the levels at quantiles float (N,) in 0..1 of their distribution, float32."""
+        return (self.mean + self.std * torch.special.ndtri(quantiles.double())).exp().float()
+
+    def drawn(self, n: int, device: torch.device | str) -> Tensor:
+        """Return n levels from torch's global generator of a device, float32."""
+        return (self.mean + self.std * torch.randn(n, device=device)).exp()
 
 
 def scaled(images: Tensor) -> Tensor:
@@ -61,8 +81,3 @@ def loss_rows(network: nn.Module, clean: Tensor, noise: Tensor, sigma: Tensor, l
     noisy = clean + sigma[:, None, None, None] * noise
     target = (clean - c_skip * noisy) / c_out
     return (network(c_in * noisy, sigma.log() / 4, labels) - target).square().mean(dim=(1, 2, 3))
-
-
-def levels_at(quantiles: Tensor) -> Tensor:
-    """Return the training noise levels at quantiles float (N,) in 0..1 of their distribution, float32."""
-    return (LOG_MEAN + LOG_STD * torch.special.ndtri(quantiles.double())).exp().float()

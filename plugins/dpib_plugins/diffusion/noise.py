@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dpib.api import RecordHash, RunContext
-from dpib_plugins.diffusion.edm import levels_at
+from dpib_plugins.diffusion.edm import Levels
 
 
 class Drawn(NamedTuple):
@@ -37,7 +37,7 @@ class NoisePool:
         dropout: probability of the null token ``null``.
         null: the label that stands for no class.
         noise_shape: of a noise image; by default that of an image.
-        levels: maps quantiles float64 (N,) in 0..1 to noise levels (N,); by default EDM's.
+        levels: maps quantiles float64 (N,) in 0..1 to noise levels (N,); by default those of EDM.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class NoisePool:
         dropout: float,
         null: int,
         noise_shape: tuple[int, int, int] | None = None,
-        levels: Callable[[Tensor], Tensor] = levels_at,
+        levels: Callable[[Tensor], Tensor] = Levels().at,
     ) -> None:
         self._name, self._context, self._size = name, context, size
         self._copies, self._dropout, self._null = copies, dropout, null

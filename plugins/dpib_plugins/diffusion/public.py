@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dpib.api import LabelledImages, RunContext, TaskInfo
 from dpib_plugins.diffusion.averaging import moving_average
-from dpib_plugins.diffusion.edm import LOG_MEAN, LOG_STD, loss_rows, scaled
+from dpib_plugins.diffusion.edm import Levels, loss_rows, scaled
 from dpib_plugins.diffusion.settings import PretrainingConfig
 from dpib_plugins.diffusion.unet import UNet
 
@@ -86,6 +86,7 @@ def learn_public(
     *,
     name: str,
     schedule: PublicSchedule,
+    levels: Levels,
     context: RunContext,
     augment: Augment | None = None,
 ) -> None:
@@ -96,6 +97,7 @@ def learn_public(
         data: images of the network's shape with labels in 0..K-1.
         name: of the loop, unique in ``context``; shown as progress, addresses checkpoint and randomness.
         schedule: how long and how fast.
+        levels: noise levels.
         context: device, checkpoint, seeds: the pretraining's own, or the run's for images of the run.
         augment: applied to every batch.
     """
@@ -104,7 +106,7 @@ def learn_public(
     def rows(images: Tensor, labels: Tensor) -> Tensor:
         clean = scaled(images)
         dropped = torch.rand(len(labels), device=labels.device) < schedule.label_dropout
-        sigma = (LOG_MEAN + LOG_STD * torch.randn(len(labels), device=labels.device)).exp()
+        sigma = levels.drawn(len(labels), labels.device)
         return loss_rows(network, clean, torch.randn_like(clean), sigma, torch.where(dropped, null, labels))
 
     descend(network, data, rows, name=name, schedule=schedule, context=context, augment=augment)
@@ -129,5 +131,6 @@ def pretrained(config: PretrainingConfig, task: TaskInfo, data: LabelledImages, 
         label_dropout=config.label_dropout,
     )
     augment = mirrored if config.pretrain_flip else None
-    learn_public(network, data, name="pretrain denoiser", schedule=schedule, context=context, augment=augment)
+    name, levels = "pretrain denoiser", config.levels()
+    learn_public(network, data, name=name, schedule=schedule, levels=levels, context=context, augment=augment)
     return network

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from dpib.api import MethodConfig, TaskInfo
+from dpib_plugins.diffusion.edm import Levels
 from dpib_plugins.diffusion.samplers import Sampler
 from dpib_plugins.diffusion.unet import UNet
 
@@ -25,6 +26,12 @@ class NetworkConfig(MethodConfig):
     patch: int = Field(default=1, ge=1, description="side of the pixel squares that enter as one position")
     averaging: float = Field(default=0.999, ge=0, lt=1, description="decay of the weights' moving average")
     label_dropout: float = Field(default=0.1, ge=0, lt=1, description="share of labels replaced by the null token")
+    level_mean: float = Field(default=-1.2, description="mean of ln s over the noise levels s of training")
+    level_std: float = Field(default=1.2, gt=0, description="standard deviation of ln s")
+
+    def levels(self) -> Levels:
+        """Return the noise levels of training, public and private."""
+        return Levels(self.level_mean, self.level_std)
 
     def network(self, task: TaskInfo) -> UNet:
         """Return a new network for images of a task, from torch's global generator."""

@@ -60,7 +60,8 @@ class DiffusionSynthesizer(Synthesizer):
     ) -> None:
         """Train all parameters without privacy, on public or released images; see ``public.learn_public``."""
         data = images.data if isinstance(images, PublicDataset) else images
-        learn_public(self.network, data, name=name, schedule=schedule, context=context, augment=augment)
+        levels = self.config.levels()
+        learn_public(self.network, data, name=name, schedule=schedule, levels=levels, context=context, augment=augment)
 
     def warm_up(self, images: PublicDataset, context: RunContext) -> None:
         """Learn from released images, from the weights the network has."""
@@ -101,6 +102,7 @@ class DiffusionSynthesizer(Synthesizer):
             copies=config.noise_multiplicity,
             dropout=config.label_dropout,
             null=self.task.n_classes,
+            levels=config.levels().at,
         )
 
     def loss(self, pool: NoisePool, images: Tensor, labels: Tensor) -> Tensor:
