@@ -16,7 +16,7 @@ from dpib_plugins.diffusion.adapters import conditioning_and_attention, train_on
 from dpib_plugins.diffusion.averaging import moving_average
 from dpib_plugins.diffusion.edm import SIGMA_DATA, Levels, denoise, loss_rows, scaled, to_uint8
 from dpib_plugins.diffusion.noise import NoisePool
-from dpib_plugins.diffusion.samplers import SIGMA_MAX, SIGMA_MIN, Sampler
+from dpib_plugins.diffusion.samplers import SIGMA_MAX, Sampler
 from dpib_plugins.diffusion.unet import UNet
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
@@ -153,7 +153,14 @@ def test_churn_leaves_mean_and_spread_of_a_gaussian():
 
 
 @pytest.mark.parametrize(
-    "sampler", [Sampler("euler", 250), Sampler("heun", 18), Sampler("euler", 1), Sampler("heun", 1)]
+    "sampler",
+    [
+        Sampler("euler", 250),
+        Sampler("heun", 18),
+        Sampler("euler", 1),
+        Sampler("heun", 1),
+        Sampler("heun", 7, lowest=0.5),
+    ],
 )
 def test_a_sampler_evaluates_as_often_as_it_says_and_ends_with_a_denoised_image(sampler):
     seen = []
@@ -166,7 +173,7 @@ def test_a_sampler_evaluates_as_often_as_it_says_and_ends_with_a_denoised_image(
     torch.testing.assert_close(found, torch.full_like(found, 0.25))
     assert len(seen) == sampler.evaluations
     assert seen[0] == pytest.approx(SIGMA_MAX)
-    assert sampler.steps == 1 or seen[-1] == pytest.approx(SIGMA_MIN)
+    assert sampler.steps == 1 or seen[-1] == pytest.approx(sampler.lowest)
 
 
 def test_the_average_warms_up():

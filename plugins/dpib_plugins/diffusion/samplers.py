@@ -26,10 +26,11 @@ class Sampler:
 
     Attributes:
         kind: ``"euler"``: N denoiser evaluations, deterministic; ``"heun"``: 2N - 1, with churn.
-        steps: N, noise levels from 80 to 0.002.
+        steps: N, noise levels from 80 to ``lowest``.
         churn: how much noise is added and removed again over all steps (heun).
         churn_min: lowest noise level with churn.
         churn_max: highest noise level with churn.
+        lowest: noise level at which sampling ends, with the denoised images.
     """
 
     kind: Literal["euler", "heun"]
@@ -37,6 +38,7 @@ class Sampler:
     churn: float = 0.0
     churn_min: float = 0.0
     churn_max: float = math.inf
+    lowest: float = SIGMA_MIN
 
     def __call__(self, denoise: Denoise, start: Tensor, generator: torch.Generator, first: int = 0) -> Tensor:
         """Return the last denoised images.
@@ -64,7 +66,7 @@ class Sampler:
         if self.steps == 1:
             return torch.tensor([SIGMA_MAX], dtype=torch.float64)
         at = torch.linspace(0, 1, self.steps, dtype=torch.float64)
-        return (SIGMA_MAX ** (1 / RHO) + at * (SIGMA_MIN ** (1 / RHO) - SIGMA_MAX ** (1 / RHO))) ** RHO
+        return (SIGMA_MAX ** (1 / RHO) + at * (self.lowest ** (1 / RHO) - SIGMA_MAX ** (1 / RHO))) ** RHO
 
     @property
     def evaluations(self) -> int:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from dpib.api import MethodConfig, TaskInfo
 from dpib_plugins.diffusion.edm import Levels
-from dpib_plugins.diffusion.samplers import Sampler
+from dpib_plugins.diffusion.samplers import SIGMA_MAX, SIGMA_MIN, Sampler
 from dpib_plugins.diffusion.unet import UNet
 
 Positive = Annotated[int, Field(ge=1)]
@@ -73,11 +73,19 @@ class DiffusionConfig(NetworkConfig):
     churn: float = Field(default=10.0, ge=0, description="Heun: noise that is added and removed again, over all steps")
     churn_min: float = Field(default=0.1, ge=0, description="Heun: lowest noise level with churn")
     churn_max: float = Field(default=50.0, ge=0, description="Heun: highest noise level with churn")
+    sampling_level_min: float = Field(
+        default=SIGMA_MIN,
+        gt=0,
+        lt=SIGMA_MAX,
+        description="noise level at which sampling ends, with the denoised images",
+    )
     sampling_batch: int = Field(default=500, ge=1, description="images that are generated at once")
 
     def image_sampler(self) -> Sampler:
         """Return the sampler."""
-        return Sampler(self.sampler, self.sampling_steps, self.churn, self.churn_min, self.churn_max)
+        return Sampler(
+            self.sampler, self.sampling_steps, self.churn, self.churn_min, self.churn_max, self.sampling_level_min
+        )
 
 
 class PretrainedDiffusionConfig(DiffusionConfig, PretrainingConfig):
