@@ -2,6 +2,7 @@
 
     python -m bench.noise gs-wgan --set parts=10 --factor 0.1
     python -m bench.noise dp-gan --dataset mnist --track lite --images 4000 --factor 0
+    python -m bench.noise dp-ldm-sd --dataset mnist --track lite --public omniglot-28 --factor 0
 
 A factor below 1 protects nobody: for research data only. Clipping, sampling and the number of updates stay. Prints the
 noise multiplier of the charge, the share of generated images that are nearest to the mean of their real class, and the
@@ -23,7 +24,10 @@ from dpib import job
 from dpib.config import parse_override
 from dpib.context import RunContext
 from dpib.data.images import LabelledImages
-from dpib.data.load import load_splits
+from dpib.data.load import load_public, load_splits
+from dpib.data.public import fit_to_task
+from dpib.files import DEFAULT_RUNS
+from dpib.generation import make_images
 from dpib.privacy.ledger import Budget, LedgerFile, PrivacyLedger
 from dpib.privacy.noise import NoiseSource
 from dpib.privacy.private import PrivateDataset
@@ -66,29 +70,34 @@ def main() -> None:
     parser.add_argument("--dataset", default="digits")
     parser.add_argument("--track", default="demo")
     parser.add_argument("--epsilon", type=float, default=10.0)
+    parser.add_argument("--public", default="none", help="as for dpib run; its pretraining is kept in runs/")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as for dpib run; repeatable")
     parser.add_argument("--factor", type=float, default=1.0, help="of the noise; 0 is none")
     parser.add_argument("--images", type=int, default=1_000, help="to generate")
     asked = parser.parse_args()
 
     overrides = dict(parse_override(text) for text in asked.set)
-    one = job.prepare(job.make_spec(asked.method, asked.dataset, asked.epsilon, asked.track, overrides=overrides))
+    spec = job.make_spec(
+        asked.method, asked.dataset, asked.epsilon, asked.track, public=asked.public, overrides=overrides
+    )
+    one = job.prepare(spec)
     splits, task = load_splits(one.dataset), one.dataset.task()
-    labels = torch.arange(asked.images) % task.n_classes
+    public = None
+    if one.public:
+        public = fit_to_task(load_public(one.public), task, conditional=spec.pretrain == "conditional")
     noise, began = Scaled.from_os(), time.process_time()
     noise.factor = asked.factor
     with tempfile.TemporaryDirectory() as folder:
         context = RunContext(Path(folder) / "state", "cpu", Seeds(0), Reporter())
         budget = Budget(epsilon=asked.epsilon, delta=one.dataset.delta)
         ledger = PrivacyLedger(LedgerFile(Path(folder) / "ledger.jsonl"), "train", budget, "experiment")
-        method = one.synthesizer(one.resolved.config, task, context)
-        method.fit(PrivateDataset(splits.train, task, ledger, noise, context))
-        images = LabelledImages(method.generate(labels).cpu(), labels)
+        private = PrivateDataset(splits.train, task, ledger, noise, context)
+        images = make_images(one, task, private, public, asked.images, DEFAULT_RUNS / ".cache", context)
     seconds = time.process_time() - began
     means = [splits.train.images[splits.train.labels == k].float().mean(0).flatten() for k in range(task.n_classes)]
     flat = images.images.flatten(1).float()
-    nearest = float((torch.cdist(flat, torch.stack(means)).argmin(1) == labels).float().mean())
-    regression = LogisticRegression(max_iter=300).fit(flat.numpy() / 255, labels.numpy())
+    nearest = float((torch.cdist(flat, torch.stack(means)).argmin(1) == images.labels).float().mean())
+    regression = LogisticRegression(max_iter=300).fit(flat.numpy() / 255, images.labels.numpy())
     linear = regression.score(splits.test.images.flatten(1).numpy() / 255, splits.test.labels.numpy())
     cnn = cnn_accuracy(images, splits.test, task.n_classes)
     sigma = ", ".join(f"{charge.event.noise_multiplier:.3f}" for charge in ledger.charges)
