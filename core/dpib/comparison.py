@@ -16,8 +16,9 @@ from dpib.standings import CONFIDENCE, HEADLINE, MIN_SEEDS, standings
 Verdict = Literal["holds", "does not hold", "cannot be told"]
 RULE = (
     "A finding holds if the better side's mean over the other's, averaged over the cells (dataset, ε) that have both, "
-    f"is above 0 by more than its 95 % interval, and does not if it is below 0 by as much. With fewer than {MIN_SEEDS} "
-    "seeds of any method on a side, or an interval that holds 0, it cannot be told at this budget."
+    "is above 0 by more than its 95 % interval, and does not if it is below 0 by as much. Cells where a method of either "
+    f"side has fewer than {MIN_SEEDS} seeds do not count. If no cell counts, or the interval holds 0, it cannot be told "
+    "at this budget."
 )
 MIN_METHODS = 3
 """Fewer methods have no order to speak of."""
@@ -70,7 +71,7 @@ class Judged:
     Attributes:
         difference: better side less the other, in percentage points; None if nothing can be compared.
         interval: half-width of its 95 % interval.
-        cells: how many (dataset, ε) have both sides.
+        cells: how many (dataset, ε) were compared: those with enough seeds or, if there is none, all that have both sides.
         why: why it cannot be told.
     """
 
@@ -112,10 +113,12 @@ def judge(finding: Finding, table: pd.DataFrame) -> Judged:
     both = better.join(than, how="inner", rsuffix="_than")
     if both.empty:
         return Judged(finding, "cannot be told", why="no cell has records of both sides")
+    enough = both[both[["seeds", "seeds_than"]].min(axis=1) >= MIN_SEEDS]
+    both = both if enough.empty else enough
     difference = float((both["mean"] - both["mean_than"]).mean())
     error = float(np.sqrt((both["square"] + both["square_than"]).sum()) / len(both))
     interval = CONFIDENCE * error
-    if both[["seeds", "seeds_than"]].to_numpy().min() < MIN_SEEDS:
+    if enough.empty:
         return Judged(
             finding, "cannot be told", difference, interval, len(both), f"a side has fewer than {MIN_SEEDS} seeds"
         )

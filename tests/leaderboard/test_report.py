@@ -61,6 +61,13 @@ def test_a_finding_is_judged_by_the_stated_rule(table: pd.DataFrame, verdict: st
     assert judge(finding, table).verdict == verdict
 
 
+def test_cells_with_too_few_seeds_do_not_count_where_others_have_enough() -> None:
+    finding = Finding(text="a is better", better=Selection(method=("a",)), than=Selection(method=("b",)))
+    enough, few = _table(a=(80.0, 3), b=(70.0, 3)), _table(a=(10.0, 3), b=(70.0, 1)).assign(dataset="e")
+    judged = judge(finding, pd.concat([enough, few]))
+    assert (judged.verdict, judged.difference, judged.cells) == ("holds", 10.0, 1)
+
+
 def test_kendall_counts_methods_of_both_sides_only() -> None:
     table = _table(a=(1.0, 3), b=(2.0, 3), c=(3.0, 3), d=(4.0, 3)).assign(paper=[10.0, 30.0, 20.0, float("nan")])
     (cell,) = kendall(table)
