@@ -16,9 +16,9 @@ from dpib.standings import CONFIDENCE, HEADLINE, MIN_SEEDS, standings
 Verdict = Literal["holds", "does not hold", "cannot be told"]
 RULE = (
     "A finding holds if the better side's mean over the other's, averaged over the cells (dataset, ε) that have both, "
-    "is above 0 by more than its 95 % interval, and does not if it is below 0 by as much. Cells where a method of either "
-    f"side has fewer than {MIN_SEEDS} seeds do not count. If no cell counts, or the interval holds 0, it cannot be told "
-    "at this budget."
+    "is above 0 by more than its 95 % interval, and does not if it is below 0 by as much. Cells where a method of "
+    f"either side has fewer than {MIN_SEEDS} seeds do not count. If no cell counts, or the interval holds 0, it cannot "
+    "be told at this budget."
 )
 MIN_METHODS = 3
 """Fewer methods have no order to speak of."""
@@ -71,7 +71,7 @@ class Judged:
     Attributes:
         difference: better side less the other, in percentage points; None if nothing can be compared.
         interval: half-width of its 95 % interval.
-        cells: how many (dataset, ε) were compared: those with enough seeds or, if there is none, all that have both sides.
+        cells: how many (dataset, ε) were compared: those with enough seeds or, if there is none, all with both sides.
         why: why it cannot be told.
     """
 

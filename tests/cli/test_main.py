@@ -70,6 +70,11 @@ FULL = OSError(errno.ENOSPC, "No space left on device", "/runs/images.parquet")
         (_caused_by(RuntimeError("cannot save"), FULL), 3, "the disk is full"),
         (_caused_by(RunError("stage failed"), FULL), 3, "the disk is full"),
         (_caused_by(StorageError("no room in runs/"), FULL), 3, "Error: no room in runs/"),
+        (
+            RuntimeError("operator torchvision::nms does not exist"),
+            3,
+            "torch and torchvision are builds that do not fit",
+        ),
         (KeyboardInterrupt(), 130, "The same command resumes"),
     ],
 )

@@ -14,11 +14,17 @@ import typer
 
 from dpib.__about__ import __version__
 from dpib.cli.commands import CommandTable
-from dpib.errors import DpibError, StorageError
+from dpib.errors import DpibError, PluginError, StorageError
 
 INTERRUPTED = 130
 TRACEBACK = "DPIB_TRACEBACK"
 """Environment variable; if it is set, the traceback of a deliberate error is shown too."""
+MISMATCH = (
+    "Error: torch and torchvision are builds that do not fit together, such as one for CPUs and one for CUDA. Install "
+    "both with one command from one index: pip install --force-reinstall torch torchvision --index-url "
+    "https://download.pytorch.org/whl/cpu"
+)
+"""A torchvision beside another build of torch says at its import only that an operator does not exist."""
 
 
 def _stop(message: str, exit_code: int) -> NoReturn:
@@ -51,6 +57,8 @@ def reported_errors() -> Iterator[None]:
             if os.environ.get(TRACEBACK):
                 traceback.print_exception(error)
             _stop(f"Error: {error}", error.exit_code)
+        if isinstance(error, RuntimeError) and "operator torchvision::" in str(error):
+            _stop(MISMATCH, PluginError.exit_code)
         raise
 
 
