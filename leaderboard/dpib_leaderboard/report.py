@@ -79,7 +79,7 @@ def pictures(table: pd.DataFrame) -> dict[str, str]:
             costs.append(Series(str(label), sorted(spots), dashed=reference, joined=False))
             published = [(row.epsilon, row.paper, 0.0) for row in rows.itertuples() if row.paper == row.paper]
             if published and not reference:
-                curves.append(Series(f"{label}, paper", published, dashed=True))
+                curves.append(Series(f"{label}, paper", published, dashed=True, group=str(label)))
         accuracy = "Accuracy (%), Noisy SenV"
         made[f"utility-{track}-{dataset}.svg"] = plot(f"{dataset}: utility and privacy", "ε", accuracy, curves)
         made[f"cost-{track}-{dataset}.svg"] = plot(f"{dataset}: utility and hours", "hours per run", accuracy, costs)
