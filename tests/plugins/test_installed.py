@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tarfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,8 +83,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Released:
         elif (ROOT / name).exists():
             shutil.copy(ROOT / name, source / name)
     wheel, sdist = built(source, "wheel"), built(source, "sdist")
-    with tarfile.open(sdist) as archive:
-        archive.extractall(folder / "unpacked", filter="data")
+    shutil.unpack_archive(sdist, folder / "unpacked")
     (unpacked,) = (folder / "unpacked").iterdir()
     again = built(unpacked, "wheel")
     assert contents(again) == contents(wheel), "the sdist lacks files"

@@ -87,6 +87,7 @@ def _peak_bytes() -> int:
 def main() -> None:
     """Do tasks until stdin closes."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a log has what a killed run printed
 
     def send(message: dict[str, Any]) -> None:
         out.write(json.dumps(message) + "\n")
