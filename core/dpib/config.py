@@ -1,6 +1,6 @@
 """Resolves the hyper-parameters of a method or a prelude from its preset file and the command line. Imports no torch.
 
-Tables apply in this order; each is optional and later values win:
+Tables apply in this order; each is optional and later values win, key by key also in tables within them:
 
 1. ``[default]``
 2. ``[<family>]``, the track's family: ``[lite]`` for track ``lite-v1``
@@ -131,7 +131,9 @@ def resolve(method: Configurable, config_class: type[MethodConfig], spec: RunSpe
     values: dict[str, Any] = {}
     origin: dict[str, str] = {}
     for name, table in (*((layer, tables[layer]) for layer in layers), (_SET, spec.overrides)):
-        values.update(table)
+        for key, value in table.items():
+            inner = isinstance(value, dict) and isinstance(values.get(key), dict)
+            values[key] = {**values[key], **value} if inner else value
         origin.update(dict.fromkeys(table, _SET if name == _SET else f"{path}, table [{name}], key"))
     try:
         config = config_class.from_plain(values)

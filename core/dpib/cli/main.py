@@ -20,9 +20,9 @@ INTERRUPTED = 130
 TRACEBACK = "DPIB_TRACEBACK"
 """Environment variable; if it is set, the traceback of a deliberate error is shown too."""
 MISMATCH = (
-    "Error: torch and torchvision are builds that do not fit together, such as one for CPUs and one for CUDA. Install "
-    "both with one command from one index: pip install --force-reinstall torch torchvision --index-url "
-    "https://download.pytorch.org/whl/cpu"
+    "torch and torchvision are builds that do not fit together, such as one for CPUs and one for CUDA. Install both "
+    "with one command from one index: pip install --force-reinstall torch torchvision (without a GPU add --index-url "
+    "https://download.pytorch.org/whl/cpu)"
 )
 """A torchvision beside another build of torch says at its import only that an operator does not exist."""
 
@@ -53,12 +53,14 @@ def reported_errors() -> Iterator[None]:
         if full is not None and not isinstance(error, StorageError):
             place = f" ({full.filename})" if full.filename else ""
             _stop(f"Error: the disk is full{place}. Free some space; the same command resumes.", StorageError.exit_code)
+        if isinstance(error, RuntimeError) and "operator torchvision::" in str(error):
+            mismatch = PluginError(MISMATCH)
+            mismatch.__cause__ = error
+            error = mismatch
         if isinstance(error, DpibError):
             if os.environ.get(TRACEBACK):
                 traceback.print_exception(error)
             _stop(f"Error: {error}", error.exit_code)
-        if isinstance(error, RuntimeError) and "operator torchvision::" in str(error):
-            _stop(MISMATCH, PluginError.exit_code)
         raise
 
 
