@@ -18,7 +18,16 @@ from dpib.errors import ConfigError, PluginError
 from dpib.machine import core_digest
 from dpib.prelude import Anchor, Prelude, PreludeCard
 from dpib.records import PreludeBlock
-from dpib.spec import SELECTION, SHARE, MethodCard, RunSpec, Track, describe_validation_error, sha256_text
+from dpib.spec import (
+    SELECTION,
+    SHARE,
+    MethodCard,
+    RunSpec,
+    Track,
+    canonical_json,
+    describe_validation_error,
+    sha256_text,
+)
 from dpib.synthesizer import Synthesizer
 from dpib.workspace import RunPlan
 
@@ -69,6 +78,24 @@ class Job:
         """Return what the record says of public data: fingerprints of images, SHA-256 of weights."""
         images = {public.spec.name: public.data.fingerprint} if public and public.spec else {}
         return {**images, **self.resolved.config.public_weights()}
+
+    def pretraining_basis(self) -> Mapping[str, Any]:
+        """Return what pretraining depends on besides the images and the code."""
+        config, task = self.resolved.config, self.dataset.task()
+        basis = config.pretraining_basis(task)
+        if basis is not None:
+            return basis
+        return {"method": self.spec.method, "config": config.model_dump(mode="json"), "task": task.canonical()}
+
+    def shared_pretraining(self) -> str | None:
+        """Return what tells pretrainings that runs share from one another; None if this run shares none.
+
+        Images that a private query chose are pretrained on in the run's own state.
+        """
+        if self.public is None or any(one.card.anchor == "before-pretraining" for one in self.preludes):
+            return None
+        drawn_by = self.spec.seed if self.spec.draws else None
+        return canonical_json([self.pretraining_basis(), self.spec.public, self.spec.pretrain, drawn_by])
 
     def plan(self, device: str) -> RunPlan:
         """Return what the run folder is begun for.

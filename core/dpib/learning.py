@@ -20,6 +20,7 @@ from dpib.job import Job, JobPrelude
 from dpib.machine import core_digest
 from dpib.prelude import Anchor
 from dpib.privacy.private import PrivateDataset
+from dpib.progress import PRETRAIN_STAGE
 from dpib.seeds import Seeds
 from dpib.spec import SHARE, sha256_text
 from dpib.synthesizer import Synthesizer
@@ -88,10 +89,8 @@ def pretrain_once(
     job: Job, synthesizer: Synthesizer, images: PublicDataset, context: RunContext, shared: Shared
 ) -> None:
     """Pretrain on images that depend on nothing private, where every run finds it that would do the same."""
-    plan, basis = job.plan(context.device), synthesizer.pretraining_basis()
-    if basis is None:
-        basis = {"method": job.spec.method, "config": plan.config, "task": synthesizer.task.canonical()}
-    with shared(_dependence(basis, plan.method_digest, images)) as place:
+    depends_on = _dependence(job.pretraining_basis(), job.method.source_digest, images)
+    with context.reporter.task(PRETRAIN_STAGE), shared(depends_on) as place:
         synthesizer.pretrain(images, place)
 
 
@@ -106,7 +105,8 @@ def _run(
         if basis is None:
             settings = one.resolved.config.model_dump(mode="json")
             basis = {"prelude": name, "config": settings, "task": task.canonical()}
-        with shared(_dependence(basis, one.installed.source_digest, public)) as place:
+        depends_on = _dependence(basis, one.installed.source_digest, public)
+        with context.reporter.task(PRETRAIN_STAGE), shared(depends_on) as place:
             prelude.prepare(public, place)
     images = prelude.run(private, public)
     images.data.check_against(task.shape, task.n_classes, f"Images of {name}")

@@ -69,7 +69,7 @@ class Prelude(ABC):
         """Return what ``prepare`` depends on besides the public images: runs that agree on it share its result.
 
         Returns:
-            JSON values, as ``Synthesizer.pretraining_basis``; None: the prelude, all its settings and the task.
+            JSON values, as ``MethodConfig.pretraining_basis``; None: the prelude, all its settings and the task.
         """
         return None
 

@@ -33,6 +33,18 @@ class MethodConfig(Frozen):
         """
         return {}
 
+    def pretraining_basis(self, task: TaskInfo) -> Mapping[str, Any] | None:  # noqa: ARG002  the safe default needs none
+        """Return what ``pretrain`` depends on besides the public images: runs that agree on it share its result.
+
+        Args:
+            task: public facts of the dataset.
+
+        Returns:
+            JSON values (a name for the algorithm, shapes, settings), whatever the method, ε and seed; None, the safe
+            default: the method, all its settings and the task.
+        """
+        return None
+
 
 class Synthesizer(ABC):
     """A method. The harness calls ``pretrain`` (if there is public data), ``fit``, ``generate``, in this order.
@@ -60,15 +72,6 @@ class Synthesizer(ABC):
                 run's.
         """
         raise NotImplementedError(f"{type(self).__name__} declares public data but has no pretrain().")
-
-    def pretraining_basis(self) -> Mapping[str, Any] | None:
-        """Return what ``pretrain`` depends on besides the public images: runs that agree on it share its result.
-
-        Returns:
-            JSON values (a name for the algorithm, shapes, settings), whatever the method, ε and seed; None, the safe
-            default: the method, all its settings and the task.
-        """
-        return None
 
     def warm_up(self, images: PublicDataset, context: RunContext) -> None:
         """Learn from images that a prelude released, after public images and before private ones.

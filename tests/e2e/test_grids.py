@@ -20,7 +20,8 @@ from dpib.grids.base import Outcome, RunnerSettings, Task
 from dpib.grids.execute import failures, run_tasks, tasks_of
 from dpib.grids.grid import Grid, Unit, read_grid
 from dpib.grids.local import LocalRunner
-from dpib.grids.plan import make_plan
+from dpib.grids.past import Past
+from dpib.grids.plan import Plan, make_plan
 from dpib.grids.process import IMAGES_PER_PASS
 from dpib.job import make_spec
 from dpib.privacy.engine.batches import LIMIT, PhysicalBatches
@@ -264,16 +265,52 @@ def test_failures_make_exit_code_1_and_impossible_runs_are_skipped(tmp_path: Pat
     assert "uniform" in done.stdout
 
 
-def test_the_first_of_each_shared_pretraining_goes_first(tmp_path: Path) -> None:
-    text = (
-        '[base]\ntrack="lite"\ndatasets="mnist"\nepsilons=[1,10]\npublic="tiny-imagenet-32"\n'
-        '[[runs]]\nmethods=["dp-merf"]\nseeds=[0,1]\n[[runs]]\nmethods="dp-gan"\n'
-    )
-    plan = make_plan(read_grid(_write(tmp_path / "grid.toml", text)), tmp_path / "runs")
+def _plan_on_drawings(tmp_path: Path, blocks: str) -> Plan:
+    base = '[base]\ntrack="lite"\ndatasets="mnist"\nepsilons=10\npublic="omniglot-28"\n'
+    plan = make_plan(read_grid(_write(tmp_path / "grid.toml", base + blocks)), tmp_path / "runs")
     if any("dataset absent" in one.reason for one in plan.units):
         pytest.skip("needs the image mirror")
-    assert [shared.runs for shared in plan.pretrainings] == [2, 4]
-    assert [task.spec["method"] for task in tasks_of(plan, tmp_path)][:2] == ["dp-merf", "dp-gan"]
+    return plan
+
+
+def test_runs_wait_for_a_pretraining_only_when_nothing_else_is_left(tmp_path: Path) -> None:
+    plan = _plan_on_drawings(
+        tmp_path,
+        '[[runs]]\nmethods=["dp-merf", "dp-gan"]\nseeds=[0,1]\n[[runs]]\nmethods="dp-means"\npublic="none"\n',
+    )
+    assert [shared.runs for shared in plan.pretrainings] == [2, 2]
+    tasks = [(task.spec["method"], task.spec["seed"]) for task in tasks_of(plan, tmp_path)]
+    assert tasks == [("dp-merf", 0), ("dp-gan", 0), ("dp-means", 0), ("dp-merf", 1), ("dp-gan", 1)]
+
+
+def test_methods_on_one_network_share_a_pretraining_in_the_plan(tmp_path: Path) -> None:
+    plan = _plan_on_drawings(tmp_path, '[[runs]]\nmethods=["pdp-diffusion", "dp-ldm-sd"]\n')
+    assert [shared.runs for shared in plan.pretrainings] == [2]
+
+
+def test_what_a_query_chose_or_another_seed_drew_is_nobody_elses_pretraining(tmp_path: Path) -> None:
+    seeds = '[[runs]]\nmethods="pdp-diffusion"\nseeds=[0,1]\npublic="omniglot-28:'
+    selected = _plan_on_drawings(tmp_path, f'{seeds}5%"\n')
+    assert selected.pretrainings == ()
+    drawn = _plan_on_drawings(tmp_path, f'{seeds}random-5%"\n')
+    assert [shared.runs for shared in drawn.pretrainings] == [1, 1]
+
+
+def test_the_cost_of_a_pretraining_is_known_from_the_run_that_made_it(tmp_path: Path) -> None:
+    spec = make_spec("pdp-diffusion", "mnist", 10, public="omniglot-28")
+    for seed, seconds in ((1, {"public pretraining": 300.0}), (2, {"public pretraining": 0.2})):
+        document = {
+            "task": {"spec": spec.model_copy(update={"seed": seed}).model_dump(mode="json")},
+            "status": "complete",
+            "cost": {"seconds": seconds, "total_seconds": 500.0, "peak_memory_bytes": 1},
+        }
+        path = tmp_path / str(seed) / "lite-v1/mnist/pdp-diffusion/run/record.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(document))
+    both = Past((tmp_path / "1", tmp_path / "2"))
+    assert both.pretraining(spec) == 300.0
+    assert both.estimate(spec).seconds == pytest.approx((200.0 + 499.8) / 2)
+    assert Past((tmp_path / "2",)).pretraining(spec) is None, "it found it made"
 
 
 def test_a_limit_on_passes_holds_for_new_and_resumed_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -227,7 +228,7 @@ def test_methods_that_pretrain_share_a_pretraining(track):
             for name in ("pdp-diffusion", "dp-ldm-sd")
             for epsilon in (1.0, 10.0)
         ]
-        own = preset("pe", dataset, track, kind=PrivateEvolution, variant="own-diffusion").diffusion
+        own = preset("pe", dataset, track, kind=PrivateEvolution, variant="own-diffusion")
         assert all(basis == bases[0] for basis in (*bases, own.pretraining_basis(task)))
 
 
@@ -327,10 +328,11 @@ def test_methods_budgets_and_seeds_share_one_pretraining_on_disk(tmp_path, digit
             pretrain="conditional",
         )
         resolved = config.resolve(method_of(name), CLASSES[name].Config, spec)
+        resolved = replace(resolved, config=resolved.config.model_copy(update=changes))
         installed = InstalledMethod(method_of(name), "dpib", "0")
         job = Job(spec, catalogue.track("demo-v1"), DIGITS, None, installed, CLASSES[name], resolved)
         harness = Harness(tmp_path / f"{name} {epsilon} {seed}", digits, seed=seed)
-        method = CLASSES[name](resolved.config.model_copy(update=changes), harness.task, harness.context)
+        method = CLASSES[name](resolved.config, harness.task, harness.context)
         pretrain_once(job, method, public, harness.context, shared_in(tmp_path / "cache", harness.context))
         weights = {key: value.tolist() for key, value in method.network.state_dict().items()}
         return sorted(path.name for path in (tmp_path / "cache" / "pretrain").iterdir()), json.dumps(weights)

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -245,10 +246,11 @@ def test_methods_budgets_and_seeds_share_one_pretraining_on_disk(tmp_path, digit
             pretrain="conditional",
         )
         resolved = config.resolve(method_of(name), CLASSES[name].Config, spec)
+        resolved = replace(resolved, config=resolved.config.model_copy(update=changes))
         installed = InstalledMethod(method_of(name), "dpib", "0")
         job = Job(spec, catalogue.track("demo-v1"), DIGITS, None, installed, CLASSES[name], resolved)
         harness = Harness(tmp_path / f"{name} {epsilon} {seed}", digits, seed=seed)
-        method = CLASSES[name](resolved.config.model_copy(update=changes), harness.task, harness.context)
+        method = CLASSES[name](resolved.config, harness.task, harness.context)
         pretrain_once(job, method, public, harness.context, shared_in(tmp_path / "cache", harness.context))
         weights = {**method.network.state_dict(), **{f"codec {k}": v for k, v in method.codec.state_dict().items()}}
         found = sorted(path.name for path in (tmp_path / "cache" / "pretrain").iterdir())

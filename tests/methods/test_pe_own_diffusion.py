@@ -51,10 +51,8 @@ def test_without_public_images_it_says_what_to_add(harness):
 
 
 def test_it_shares_the_pretraining_of_diffusion_methods_and_only_it(harness):
-    own = PrivateEvolution(TINY, harness.task, harness.context)
-    assert own.pretraining_basis() == NETWORK.pretraining_basis(harness.task)
-    other = PrivateEvolution(TINY.model_copy(update={"api": "simulator"}), harness.task, harness.context)
-    assert other.pretraining_basis() is None
+    assert TINY.pretraining_basis(harness.task) == NETWORK.pretraining_basis(harness.task)
+    assert TINY.model_copy(update={"api": "simulator"}).pretraining_basis(harness.task) is None
 
 
 def test_a_variation_starts_at_the_first_level_not_above_the_schedule():

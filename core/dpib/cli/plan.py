@@ -28,7 +28,8 @@ def duration(seconds: float | None) -> str:
 
 
 def print_plan(plan: Plan, jobs: int) -> None:
-    """Print the plan for a person: one line per group of runs that differ in their seeds only, then the sums."""
+    """Print the plan for a person: a line per group of runs that differ in their seeds only, reasons, sums."""
+    notes: dict[str, int] = {}
     groups: dict[tuple[str, ...], list[Planned]] = {}
     for one in plan.units:
         spec = one.unit.spec
@@ -49,23 +50,25 @@ def print_plan(plan: Plan, jobs: int) -> None:
                 epsilon,
                 f"{method} {where}{settings}".strip(),
                 len(members),
-                standing,
+                f"{standing} ({notes.setdefault(reason, len(notes) + 1)})" if reason else standing,
                 seconds,
                 memory,
-                reason,
             )
         )
-    print_table(("track", "dataset", "ε", "method", "runs", "state", "time each", "memory", ""), rows)
+    print_table(("track", "dataset", "ε", "method", "runs", "state", "time each", "memory"), rows)
+    for reason, number in notes.items():
+        typer.echo(f"({number}) {reason}")
     counts = Counter(one.standing for one in plan.units)
     typer.echo(f"{len(plan.units)} runs: " + ", ".join(f"{number} {name}" for name, number in counts.items()) + ".")
     for shared in plan.pretrainings:
-        typer.echo(f"Pretraining once for {shared.runs} runs: {shared.name}, {duration(shared.seconds)}.")
+        runs = "one run" if shared.runs == 1 else f"{shared.runs} runs"
+        typer.echo(f"Pretraining once for {runs}: {shared.name}, {duration(shared.seconds)}.")
     if counts["missing"]:
         memory = f", at most {plan.memory_bytes / 2**30:.1f} GiB each" if plan.memory_bytes else ""
         typer.echo(
             f"Missing: {duration(plan.seconds)} of computing, {duration(plan.seconds / jobs)} with {jobs} at a time"
             + memory
-            + (f"; {plan.unknown} runs of unknown length come on top." if plan.unknown else ".")
+            + (f"; what has no record like it comes on top ({plan.unknown})." if plan.unknown else ".")
         )
 
 
@@ -93,8 +96,8 @@ def plan(
 ) -> None:
     """Say what a grid would run: what is done, running, missing or impossible here, and what it will take.
 
-    Times and memory come from recorded runs of the same method, dataset and track, in --runs and in submissions/;
-    otherwise they are unknown. A pretraining that runs share counts once.
+    Times and memory come from recorded runs of the same method on the same track, most alike first, in --runs and in
+    submissions/; otherwise they are unknown. A pretraining that runs share counts once.
 
         dpib plan experiments/demo.toml
     """

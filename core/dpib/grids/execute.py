@@ -42,7 +42,9 @@ def tasks_of(
     plugins: Sequence[Path] = (),
     timeout_minutes: float | None = None,
 ) -> list[Task]:
-    """Return the missing runs as tasks: the first of each shared pretraining in front, so that they are made at once.
+    """Return the missing runs as tasks, in an order in which few wait for a pretraining that another makes.
+
+    The first run of each shared pretraining, then the runs that share none, then the others.
 
     Args:
         plan: what there is.
@@ -87,14 +89,10 @@ def failures(runs: Path) -> dict[str, Outcome]:
 
 
 def _in_order(missing: list[Planned]) -> list[Planned]:
-    seen: set[str] = set()
-    leaders: list[Planned] = []
-    others: list[Planned] = []
-    for one in missing:
-        leads = one.pretraining is not None and one.pretraining not in seen
-        seen |= {one.pretraining} if one.pretraining else set()
-        (leaders if leads else others).append(one)
-    return leaders + others
+    makers = {one.pretraining: one for one in reversed(missing) if one.pretraining is not None}
+    alone = [one for one in missing if one.pretraining is None]
+    sharing = [one for one in missing if one.pretraining is not None and makers[one.pretraining] is not one]
+    return [*reversed(makers.values()), *alone, *sharing]
 
 
 def _note(runs: Path, outcome: Outcome) -> None:

@@ -15,10 +15,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from dpib.progress import PRETRAIN_STAGE
 from dpib.spec import RunSpec
 
-PRETRAIN_STAGE = "pretrain"
-"""Stage whose seconds are the shared part of a run (``dpib.generation``)."""
+FOUND_MADE_SECONDS = 1.0
+"""A run whose pretraining took no longer found it made, and does not tell what making it takes."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,8 @@ class Past:
     def estimate(self, spec: RunSpec) -> Estimate:
         """Return the median time and the largest memory of the recorded runs that are most like a spec.
 
-        Alike are runs of the same method on the same dataset and track: those with the same variant, preludes, public
-        data and overrides if there are any, else all of them.
+        Alike are runs of the same method on the same track: those with the same dataset, variant, preludes, public data
+        and overrides if there are any, else those on the dataset, else all of them.
         """
         for kind in _kinds(spec):
             runs = self._alike.get(kind, ())
@@ -105,11 +106,13 @@ class Past:
     def pretraining(self, spec: RunSpec) -> float | None:
         """Return the longest pretraining of recorded runs alike: that of the run that made it; None if unknown."""
         runs = self._alike.get(_kinds(spec)[0], ())
-        return max((run.pretrain_seconds for run in runs), default=None)
+        longest = max((run.pretrain_seconds for run in runs), default=0.0)
+        return longest if longest > FOUND_MADE_SECONDS else None
 
 
 def _kinds(spec: RunSpec) -> tuple[tuple[object, ...], ...]:
     """Return what a run is known as, the most particular first."""
-    coarse = (spec.track, spec.dataset, spec.method)
-    fine = (*coarse, spec.public, spec.pretrain, spec.preludes, spec.variant, tuple(sorted(spec.overrides.items())))
-    return fine, coarse
+    coarse = (spec.track, spec.method)
+    closer = (*coarse, spec.dataset)
+    fine = (*closer, spec.public, spec.pretrain, spec.preludes, spec.variant, tuple(sorted(spec.overrides.items())))
+    return fine, closer, coarse

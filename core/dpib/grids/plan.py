@@ -17,7 +17,7 @@ from dpib.files import is_held
 from dpib.grids.grid import Grid, Unit
 from dpib.grids.past import Estimate, Past
 from dpib.job import Job, prepare
-from dpib.spec import RunSpec, canonical_json
+from dpib.spec import RunSpec
 from dpib.workspace import Workspace
 
 Standing = Literal["done", "running", "missing", "impossible"]
@@ -32,7 +32,7 @@ class Planned:
     Attributes:
         reason: why it is impossible here; for a partial record, why it is not done.
         begun: its folder holds work that will be continued.
-        pretraining: what it shares with other runs of the same pretraining; None: it has none.
+        pretraining: what it shares with other runs of the same pretraining; None: it shares none.
     """
 
     unit: Unit
@@ -147,7 +147,8 @@ class _Possible:
 
     def judge(self, unit: Unit) -> tuple[str, str | None]:
         """Return why a unit is impossible, empty if it is not, and the name of its pretraining."""
-        key = unit.spec.model_copy(update={"seed": 0}).canonical()
+        spec = unit.spec if unit.spec.draws else unit.spec.model_copy(update={"seed": 0})
+        key = spec.canonical()
         if key not in self._verdicts:
             self._verdicts[key] = self._look(unit.spec)
         reason, pretraining = self._verdicts[key]
@@ -169,7 +170,7 @@ class _Possible:
         except DpibError as error:
             return str(error), None
         reasons = (self._absent(job.dataset), self._absent(job.public) if job.public else "", _absent_weights(job))
-        return next(filter(None, reasons), ""), _pretraining(job)
+        return next(filter(None, reasons), ""), job.shared_pretraining()
 
     def _absent(self, dataset: DatasetSpec) -> str:
         if dataset.name not in self._data:
@@ -200,11 +201,3 @@ def _absent_weights(job: Job) -> str:
     from dpib.metrics.inception import WEIGHTS
 
     return "" if WEIGHTS.path.exists() else f"weights absent: {WEIGHTS.path} (offline)"
-
-
-def _pretraining(job: Job) -> str | None:
-    """Return what tells one pretraining from another; None for a run without public data."""
-    if job.public is None:
-        return None
-    config = job.resolved.config.model_dump(mode="json")
-    return canonical_json([job.spec.method, config, job.spec.public, job.spec.pretrain, job.dataset.shape])

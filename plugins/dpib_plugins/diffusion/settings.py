@@ -47,7 +47,7 @@ class PretrainingConfig(NetworkConfig):
     pretrain_flip: bool = Field(default=True, description="mirror half of the public images")
 
     def pretraining_basis(self, task: TaskInfo) -> dict[str, Any]:
-        """Return what pretraining depends on besides the images; see ``Synthesizer.pretraining_basis``."""
+        """Return architecture and public schedule: all methods on this network share a pretraining."""
         settings = self.model_dump(mode="json", include=set(PretrainingConfig.model_fields))
         return {"algorithm": "denoiser", "shape": task.shape, "n_classes": task.n_classes, "settings": settings}
 

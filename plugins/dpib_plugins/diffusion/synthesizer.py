@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -126,10 +123,6 @@ class PretrainedDiffusion(DiffusionSynthesizer):
 
     Config = PretrainedDiffusionConfig
     config: PretrainedDiffusionConfig
-
-    def pretraining_basis(self) -> Mapping[str, Any]:
-        """Return architecture and public schedule: all methods on this network share a pretraining."""
-        return self.config.pretraining_basis(self.task)
 
     def pretrain(self, public: PublicDataset, context: RunContext) -> None:
         """Learn from public images, from weights that the pretraining's own seed gives."""

@@ -97,7 +97,7 @@ class PublicConfig(CodecConfig):
         )
 
     def pretraining_basis(self, task: TaskInfo) -> dict[str, Any]:
-        """Return what pretraining depends on besides the images; see ``Synthesizer.pretraining_basis``."""
+        """Return architecture and public schedule: both methods share a pretraining."""
         settings = self.model_dump(mode="json", include=set(PublicConfig.model_fields))
         return {"algorithm": "latent denoiser", "shape": task.shape, "n_classes": task.n_classes, "settings": settings}
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -49,10 +48,6 @@ class LatentDiffusion(Synthesizer):
     @abstractmethod
     def trainable(self) -> list[nn.Parameter]:
         """Prepare the network for the private stage and return the parameters that DP-SGD trains."""
-
-    def pretraining_basis(self) -> Mapping[str, Any]:
-        """Return architecture and public schedule: both methods share a pretraining."""
-        return self.config.pretraining_basis(self.task)
 
     def pretrain(self, public: PublicDataset, context: RunContext) -> None:
         """Learn autoencoder, scale of its latents, and denoiser from public images."""

@@ -19,7 +19,7 @@ Deviations: see ``deviations`` of the card.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial, reduce
 from typing import Annotated, Any, Literal
 
@@ -93,6 +93,10 @@ class PeConfig(MethodConfig):
         default=0.7, gt=0, le=1, description="simulator: longest side of a drawing as a share of the image's side"
     )
 
+    def pretraining_basis(self, task: TaskInfo) -> dict[str, Any] | None:
+        """Return network and public schedule, which diffusion methods share."""
+        return self.diffusion.pretraining_basis(task) if self.api == "own-diffusion" else None
+
 
 class PrivateEvolution(Synthesizer):
     """Evolves one population per declared class."""
@@ -110,10 +114,6 @@ class PrivateEvolution(Synthesizer):
         self._api: ImageApi | None = None if config.api == "own-diffusion" else _build_api(config, task, context.device)
         self._labels = torch.arange(task.n_classes).repeat_interleave(config.population_per_class)
         self._population = Samples(torch.zeros(0, *task.shape, dtype=torch.uint8), torch.zeros(0, 0))
-
-    def pretraining_basis(self) -> Mapping[str, Any] | None:
-        """Return network and public schedule, which diffusion methods share."""
-        return self.config.diffusion.pretraining_basis(self.task) if self.config.api == "own-diffusion" else None
 
     def pretrain(self, public: PublicDataset, context: RunContext) -> None:
         """Train the generator on public images; only ``api = "own-diffusion"`` has one to train."""

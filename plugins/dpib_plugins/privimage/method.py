@@ -17,7 +17,6 @@ Deviations: see ``deviations`` of the card.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from dpib.api import MethodConfig, PrivateDataset, PublicDataset, RunContext, TaskInfo
@@ -29,6 +28,10 @@ from dpib_plugins.preludes.select_public.prelude import SelectPublic, SelectPubl
 
 class PrivImageConfig(PretrainedDiffusionConfig, SelectPublicConfig):
     """Hyper-parameters of the selection and of the diffusion model; defaults are the published ones for CIFAR-10."""
+
+    def pretraining_basis(self, task: TaskInfo) -> dict[str, Any]:
+        """Return what the classifier depends on: nothing else is learnt from all public images."""
+        return self.selector_basis(task)
 
 
 class PrivImage(DiffusionSynthesizer):
@@ -42,10 +45,6 @@ class PrivImage(DiffusionSynthesizer):
         self._selection = SelectPublic(config, task, context.within("selection"))
         self._public: PublicDataset | None = None
         self._released: tuple[PublicDataset, RunContext] | None = None
-
-    def pretraining_basis(self) -> Mapping[str, Any]:
-        """Return what the classifier depends on: nothing else is learnt from all public images."""
-        return self._selection.preparation_basis()
 
     def pretrain(self, public: PublicDataset, context: RunContext) -> None:
         """Train the classifier of public images, with which the query will be made."""

@@ -49,6 +49,11 @@ class SelectPublicConfig(MethodConfig):
     selector_weight_decay: float = Field(default=5e-4, ge=0, description="weight decay of SGD")
     selector_flip: bool = Field(default=True, description="mirror half of the public images")
 
+    def selector_basis(self, task: TaskInfo) -> dict[str, Any]:
+        """Return network and schedule of the classifier: whatever the share and the noise, it is the same one."""
+        settings = {name: value for name, value in self.model_dump().items() if name.startswith("selector")}
+        return {"algorithm": "selector", "shape": task.shape, "settings": settings}
+
 
 class SelectPublic(Prelude):
     """Narrows the public images to the classes that the sensitive images resemble, under the labels they do so."""
@@ -80,9 +85,8 @@ class SelectPublic(Prelude):
         self._selector = selector
 
     def preparation_basis(self) -> Mapping[str, Any]:
-        """Return network and schedule of the classifier: whatever the share and the noise, it is the same one."""
-        settings = {name: value for name, value in self.config.model_dump().items() if name.startswith("selector")}
-        return {"algorithm": "selector", "shape": self.task.shape, "settings": settings}
+        """Return what the classifier depends on."""
+        return self.config.selector_basis(self.task)
 
     def run(self, private: PrivateDataset, public: PublicDataset | None) -> PublicDataset:
         """Release the histogram and return the public images of the chosen classes."""
