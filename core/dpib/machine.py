@@ -132,6 +132,9 @@ class CostClock:
         """Take note of how long a stage has run."""
         if event.kind in ("advanced", "finished"):
             self._now[event.stage] = event.seconds
+            if event.kind == "finished":  # a stage of the same name may follow
+                self._before = self.seconds
+                del self._now[event.stage]
             if event.kind == "finished" or time.monotonic() - self._saved > _SAVE_EVERY_SECONDS:
                 self._save()
 
