@@ -24,8 +24,9 @@ from dpib.audit.observed import Subject, queries, watch
 from dpib.audit.onerun import OneRunJob, pooled
 from dpib.audit.profiles import Profile, profile
 from dpib.audit.report import AuditReport, load_report
-from dpib.audit.workers import results
 from dpib.errors import ConfigError, RecordError, UnknownName
+from dpib.grids.base import RunnerSettings
+from dpib.grids.local import LocalRunner
 from dpib.progress import Reporter
 from dpib.testing.tiny import tiny_config
 
@@ -172,15 +173,13 @@ def test_a_damaged_report_is_refused(tmp_path: Path) -> None:
 class Refusing:
     """A job that fails."""
 
-    runs = 1
-
     def work(self) -> None:
         raise ConfigError("no")
 
 
 def test_an_error_in_a_worker_ends_all_workers() -> None:
-    with Reporter().task("t") as task, pytest.raises(ConfigError, match="no"):
-        results([Refusing(), Refusing()], 2, None, task)
+    with pytest.raises(ConfigError, match="no"):
+        LocalRunner(RunnerSettings(jobs=2)).compute([Refusing(), Refusing()], [], print)
     assert not multiprocessing.active_children()
 
 

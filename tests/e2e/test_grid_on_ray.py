@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from dpib.audit.report import load_report
 from dpib.privacy.ledger import parse_charges, read_ledger_lines
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'dpib[ray]'")
@@ -26,6 +27,14 @@ epsilons = [1, 10]
 seeds = [0, 1]
 [[runs]]
 methods = ["dp-merf", "dp-means", "uniform"]
+"""
+OWN_SETTINGS = """
+
+class Settings(MethodConfig):
+    weight: float = 1.0
+
+
+Toy.Config = Settings
 """
 PORT = 6400 + os.getpid() % 3_000
 """Below the ports that Ray gives its workers."""
@@ -118,3 +127,17 @@ def test_a_lost_worker_and_a_lost_driver_cost_no_record(cluster: tuple[str, int]
         assert not (Path(folder) / "noise.secret").exists()
     starts = sum(path.read_text().count("== ") for path in (runs / ".grid" / "logs").glob("*.log"))
     assert starts <= 12 + 2 + 2, "finished runs were started again"
+
+
+def test_an_audit_of_a_single_file_method_runs_on_a_cluster(cluster: tuple[str, int], tmp_path: Path) -> None:
+    """Classes of the file travel to workers that load it first; what is judged is what one machine judges."""
+    out = tmp_path / "toy.json"
+    toy = tmp_path / "toy.py"
+    toy.write_text((Path(__file__).parent / "toy.py").read_text() + OWN_SETTINGS)
+    command = [sys.executable, "-m", "dpib", "audit", "toy", "--plugin", str(toy), "--profile", "quick"]
+    command += ["--runner", "ray", "--address", cluster[0], "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = load_report(out)
+    assert report.verdict == "not refuted"
+    assert all(control.as_expected for control in report.controls)

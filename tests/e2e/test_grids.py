@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 from dpib.cli.main import app
 from dpib.errors import ConfigError
 from dpib.files import exclusive
-from dpib.grids.base import Outcome, RunnerSettings, Task
+from dpib.grids.base import OnEvent, Outcome, Runner, RunnerSettings, Task
 from dpib.grids.execute import failures, run_tasks, tasks_of
 from dpib.grids.grid import Grid, Unit, read_grid
 from dpib.grids.local import LocalRunner
@@ -322,6 +323,21 @@ def test_a_limit_on_passes_holds_for_new_and_resumed_runs(monkeypatch: pytest.Mo
     assert batches.size == 16
     batches.load_state_dict({"size": 4})
     assert batches.size == 4
+
+
+def test_an_address_without_a_cluster_is_refused(small: Path) -> None:
+    for command in (["run", str(small)], ["audit", "dp-means"]):
+        refused = CliRunner().invoke(app, [*command, "--address", "auto"])
+        assert refused.exit_code == 2 and "drop --address" in refused.output
+
+
+def test_a_runner_of_grids_only_says_so_to_an_audit() -> None:
+    class GridsOnly(Runner):
+        def run(self, tasks: Sequence[Task], on_event: OnEvent) -> Iterator[Outcome]:
+            yield from ()
+
+    with pytest.raises(ConfigError, match="grids only"):
+        GridsOnly(RunnerSettings()).compute([], [], print)
 
 
 def test_outcomes_are_plain_enough_to_keep(tmp_path: Path) -> None:

@@ -28,9 +28,10 @@ from dpib.audit.report import (
     OneRunReport,
     now,
 )
-from dpib.audit.workers import results
 from dpib.contribution import InstalledMethod
 from dpib.errors import ConfigError
+from dpib.grids.base import Runner, RunnerSettings
+from dpib.grids.local import LocalRunner
 from dpib.machine import core_digest
 from dpib.privacy import accountants
 from dpib.privacy.accountants import AnyEvent, gaussian_epsilon
@@ -80,7 +81,7 @@ def audit(
     profile: Profile,
     *,
     epsilon: float = 10.0,
-    jobs: int = 1,
+    runner: Runner | None = None,
     plugin: Path | None = None,
     reporter: Reporter | None = None,
 ) -> AuditReport:
@@ -90,7 +91,7 @@ def audit(
         method: from ``dpib.catalogue.method``.
         profile: from ``profiles.profile``.
         epsilon: the claim; large, so that few runs can refute it (privacy 8.3).
-        jobs: processes.
+        runner: does the runs; None: this process.
         plugin: the file the method is from, if it is a single-file plugin.
         reporter: told how many runs are done.
 
@@ -102,7 +103,7 @@ def audit(
     began = time.monotonic()
     if not method.card.private:
         raise ConfigError(f"'{method.card.name}' claims no privacy: there is nothing to audit.")
-    reporter = reporter or Reporter()
+    reporter, runner = reporter or Reporter(), runner or LocalRunner(RunnerSettings(jobs=1))
     known = control.load_controls()
     wanted = (*control.STATISTICAL, *control.COPYING) if profile.games else control.COPYING
     subjects = {name: Subject(known[name], epsilon, tiny_config(known[name], epsilon)) for name in wanted}
@@ -114,7 +115,7 @@ def audit(
     plan = _Plan(profile, subject, halved, subjects)
     todo = plan.jobs()
     with reporter.task(f"audit {method.card.name}", sum(job.runs for job in todo)) as task:
-        found = results(todo, jobs, plugin, task)
+        found = runner.compute(todo, [plugin] if plugin else [], lambda job: task.advance(job.runs))
     done = list(zip(todo, found, strict=True))
     with reporter.task("weigh the evidence"):
         return _report(plan, claim, done, unmeasured, known, began)

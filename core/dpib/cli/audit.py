@@ -22,7 +22,9 @@ def audit(
     epsilon: Annotated[
         float, typer.Option(help="ε to claim and to test; large ones are refuted in fewer runs.")
     ] = 10.0,
-    jobs: Annotated[int, typer.Option(help="Processes; 0 for one per core.")] = 0,
+    runner: Annotated[str, typer.Option(help="Who does the runs, local or ray.")] = "local",
+    jobs: Annotated[int, typer.Option(help="How many at a time; 0 for one per core.")] = 0,
+    address: Annotated[str | None, typer.Option(help="Address of the Ray cluster; auto finds it.")] = None,
     plugin: Annotated[Path | None, typer.Option(help="Single-file plugin that brings the method.")] = None,
     out: Annotated[Path | None, typer.Option(help="Report; by default audits/METHOD-PROFILE.json.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
@@ -41,7 +43,8 @@ def audit(
     from dpib import catalogue, plugins
     from dpib.audit.profiles import profile as named
     from dpib.audit.run import audit as play
-    from dpib.audit.workers import default_workers
+    from dpib.grids.base import RunnerSettings
+    from dpib.grids.execute import make_runner
     from dpib.progress import terminal_reporter
 
     if not (math.isfinite(epsilon) and epsilon > 0):
@@ -49,6 +52,7 @@ def audit(
     if jobs < 0:
         raise ConfigError(f"--jobs must be 0 or more, got {jobs}.")
     sizes = named(profile)
+    workers = make_runner(runner, RunnerSettings(jobs or None, address))
     if plugin is not None:
         plugins.load_file(plugin)
     with terminal_reporter(quiet) as reporter:
@@ -56,7 +60,7 @@ def audit(
             catalogue.method(method),
             sizes,
             epsilon=epsilon,
-            jobs=jobs or default_workers(),
+            runner=workers,
             plugin=plugin,
             reporter=reporter,
         )

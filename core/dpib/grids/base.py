@@ -6,8 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
+from dpib.errors import ConfigError
 from dpib.progress import RunEvent
 from dpib.spec import Frozen, Name, RunSpec
 
@@ -88,6 +89,16 @@ class RunnerSettings:
     address: str | None = None
 
 
+class Job(Protocol):
+    """Work that leaves nothing on disk, such as a few games of an audit: picklable, and picklable its result."""
+
+    def work(self) -> Any:
+        """Do it."""
+
+
+OnDone = Callable[[Any], None]
+"""Told a job that is done."""
+
 OnEvent = Callable[[str, RunEvent], None]
 """Told the digest of a task and what happens in it."""
 
@@ -116,6 +127,20 @@ class Runner(ABC):
         Raises:
             DpibError: if nothing can be run at all.
         """
+
+    def compute(self, jobs: Sequence[Job], plugins: Sequence[Path], on_done: OnDone) -> list[Any]:  # noqa: ARG002
+        """Return the result of every job, in order; one that fails ends all. A runner need not offer this.
+
+        Args:
+            jobs: the longest should come first.
+            plugins: single-file plugins to load first.
+            on_done: told each job that is done, from this thread.
+
+        Raises:
+            DpibError: what a job raised.
+            ConfigError: if this runner only does runs.
+        """
+        raise ConfigError("This runner does runs of grids only. Use another with --runner, such as local.")
 
 
 class RunnerCard(Frozen):

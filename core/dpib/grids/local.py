@@ -7,17 +7,26 @@ import queue
 import threading
 from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
+from typing import Any
 
-from dpib.grids.base import OnEvent, Outcome, Runner, Task
+from dpib.errors import ConfigError
+from dpib.grids.base import Job, OnDone, OnEvent, Outcome, Runner, RunnerSettings, Task
 from dpib.grids.process import TaskProcess
+from dpib.grids.workers import results
 
 
 class LocalRunner(Runner):
-    """Runs tasks in processes of this machine; ``jobs`` at a time, one by default.
+    """Runs tasks in processes of this machine; ``jobs`` at a time, one run by default.
 
     Several jobs share the processor's cores evenly, unless ``OMP_NUM_THREADS`` says otherwise, and take turns on the
     GPUs there are.
     """
+
+    def __init__(self, settings: RunnerSettings) -> None:
+        if settings.address is not None:
+            raise ConfigError("The local runner has no address: drop --address, or choose another --runner.")
+        super().__init__(settings)
 
     def run(self, tasks: Sequence[Task], on_event: OnEvent) -> Iterator[Outcome]:
         """Yield outcomes as they come; ends every process when closed."""
@@ -44,6 +53,10 @@ class LocalRunner(Runner):
                 process.end()
             for thread in threads:
                 thread.join(timeout=10)
+
+    def compute(self, jobs: Sequence[Job], plugins: Sequence[Path], on_done: OnDone) -> list[Any]:
+        """Return the result of every job; one process per core by default, and with one ``jobs`` this one."""
+        return results(jobs, self.settings.jobs or len(os.sched_getaffinity(0)), plugins, on_done)
 
 
 def _work(

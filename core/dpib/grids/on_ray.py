@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import atexit
 import os
+import pickle
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
-from dpib.errors import ConfigError, RunError
-from dpib.grids.base import OnEvent, Outcome, Runner, Task
+from dpib.errors import ConfigError, DpibError, RunError
+from dpib.grids.base import Job, OnDone, OnEvent, Outcome, Runner, Task
 from dpib.grids.process import TaskProcess
+from dpib.plugins import load_file
 from dpib.progress import RunEvent
 
 LOST_WORKERS = 5
@@ -54,6 +57,23 @@ def _do(task: Task, mailbox: Any) -> Outcome:
     return _process.run(task, lambda event: mailbox.put.remote(digest, asdict(event)))
 
 
+def _compute(pickled: bytes, plugins: tuple[str, ...]) -> tuple[Any, DpibError | None]:
+    """Do a job on a worker and return its result, or what it raised: through Ray it would come in other clothes.
+
+    The job is unpickled here, after the plugins that its classes may be from.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    for file in plugins:
+        load_file(Path(file))
+    job: Job = pickle.loads(pickled)
+    try:
+        return job.work(), None
+    except DpibError as error:
+        return None, error
+
+
 class RayRunner(Runner):
     """Runs tasks on the cluster at ``address`` (``auto``: the one this machine is part of), else on a new local one.
 
@@ -73,6 +93,40 @@ class RayRunner(Runner):
             yield from self._run(tasks, on_event)
         finally:
             ray.shutdown()
+
+    def compute(self, jobs: Sequence[Job], plugins: Sequence[Path], on_done: OnDone) -> list[Any]:
+        """Return the result of every job; a task of one CPU each.
+
+        Raises:
+            ConfigError: if the cluster cannot be reached.
+            DpibError: what a job raised.
+            RunError: if Ray lost a job for good.
+        """
+        self._connect()
+        try:
+            return self._compute(jobs, tuple(str(path.resolve()) for path in plugins), on_done)
+        finally:
+            ray.shutdown()
+
+    def _compute(self, jobs: Sequence[Job], plugins: tuple[str, ...], on_done: OnDone) -> list[Any]:
+        remote = ray.remote(_compute).options(num_cpus=1, max_retries=LOST_WORKERS, retry_exceptions=False)
+        found: list[Any] = [None] * len(jobs)
+        waiting = list(reversed(range(len(jobs))))
+        under_way: dict[Any, int] = {}
+        while waiting or under_way:
+            while waiting and len(under_way) < (self.settings.jobs or len(jobs)):
+                index = waiting.pop()
+                under_way[remote.remote(pickle.dumps(jobs[index]), plugins)] = index
+            (reference,), _ = ray.wait(list(under_way), num_returns=1)
+            index = under_way.pop(reference)
+            try:
+                found[index], error = ray.get(reference)
+            except RayError as lost:
+                raise RunError(f"Ray lost a job: {str(lost).strip().splitlines()[0]}") from lost
+            if error is not None:
+                raise error
+            on_done(jobs[index])
+        return found
 
     def _connect(self) -> None:
         variables = {name: os.environ[name] for name in _FORWARDED if name in os.environ}

@@ -1,4 +1,4 @@
-"""Spreads runs over processes that end with this one: at Ctrl-C, on an error, or when it is killed."""
+"""Spreads jobs over processes that end with this one: at Ctrl-C, on an error, or when it is killed."""
 
 from __future__ import annotations
 
@@ -10,37 +10,21 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from dpib import plugins
 from dpib.errors import RunError
-from dpib.progress import Task
+from dpib.grids.base import Job, OnDone
 
 
-class Job(Protocol):
-    """Some runs: picklable, and picklable its result."""
-
-    @property
-    def runs(self) -> int:
-        """How many runs it is worth, for progress."""
-
-    def work(self) -> Any:
-        """Do the runs."""
-
-
-def default_workers() -> int:
-    """Return the number of cores this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
-def _prepare(plugin: Path | None) -> None:
+def _prepare(files: Sequence[Path]) -> None:
     import torch
 
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
-    if plugin is not None:
-        plugins.load_file(plugin)
+    for file in files:
+        plugins.load_file(file)
 
 
 def _end_with_the_parent() -> None:
@@ -54,33 +38,33 @@ def _work(job: Job) -> Any:
     return job.work()
 
 
-def results(jobs: Sequence[Job], n_workers: int, plugin: Path | None, task: Task) -> list[Any]:
-    """Return the result of every job, in order.
+def results(jobs: Sequence[Job], n_workers: int, files: Sequence[Path], on_done: OnDone) -> list[Any]:
+    """Return the result of every job, in order. See ``Runner.compute``.
 
     Args:
         jobs: any order; the longest should come first.
         n_workers: processes; 1 works in this one.
-        plugin: single-file plugin that every worker loads.
-        task: told how many runs are done.
+        files: single-file plugins that every worker loads.
+        on_done: told each job that is done.
 
     Raises:
         DpibError: what a job raised.
         RunError: if a process ended without an answer.
     """
     if n_workers == 1:
-        return list(_here(jobs, task))
+        return list(_here(jobs, on_done))
     before = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(n_workers, context, initializer=_prepare, initargs=(plugin,))
+    executor = ProcessPoolExecutor(n_workers, context, initializer=_prepare, initargs=(tuple(files),))
     try:
         futures = {executor.submit(_work, job): index for index, job in enumerate(jobs)}
         found: list[Any] = [None] * len(jobs)
         for future in as_completed(futures):
             index = futures[future]
             found[index] = future.result()
-            task.advance(jobs[index].runs)
+            on_done(jobs[index])
     except BrokenProcessPool as error:
-        raise RunError("A process of the audit was killed, perhaps for want of memory. Try --jobs 1.") from error
+        raise RunError("A process was killed, perhaps for want of memory. Try --jobs 1.") from error
     except BaseException:
         for child in set(multiprocessing.active_children()) - before:
             child.terminate()
@@ -90,7 +74,7 @@ def results(jobs: Sequence[Job], n_workers: int, plugin: Path | None, task: Task
     return found
 
 
-def _here(jobs: Sequence[Job], task: Task) -> Iterator[Any]:
+def _here(jobs: Sequence[Job], on_done: OnDone) -> Iterator[Any]:
     import torch
 
     threads = torch.get_num_threads()
@@ -98,6 +82,6 @@ def _here(jobs: Sequence[Job], task: Task) -> Iterator[Any]:
     try:
         for job in jobs:
             yield job.work()
-            task.advance(job.runs)
+            on_done(job)
     finally:
         torch.set_num_threads(threads)
