@@ -1,4 +1,4 @@
-"""Twelve runs on a real local Ray cluster that loses a worker and then its driver; the repeated command finishes."""
+"""A real local Ray cluster: twelve runs that lose a worker and then their driver, and an audit."""
 
 from __future__ import annotations
 
