@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import json
 import os
 import platform
@@ -111,6 +113,15 @@ def _peak_memory() -> int:
     return 0
 
 
+def _forget_peak_memory() -> None:
+    """Restart the peak, so that earlier runs of this process do not count, nor what they freed and the heap kept."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # a libc without it
+        ctypes.CDLL(None).malloc_trim(0)
+    with contextlib.suppress(OSError):  # a system without it
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 class CostClock:
     """Observer that adds up seconds per stage and peak memory over all sessions of a run, kept in ``cost.json``."""
 
@@ -125,8 +136,7 @@ class CostClock:
         self._began = time.monotonic()
         self._now: dict[str, float] = {}
         self._saved = 0.0
-        with contextlib.suppress(OSError):  # restart the peak: earlier runs of this process do not count
-            Path("/proc/self/clear_refs").write_text("5")
+        _forget_peak_memory()
 
     def __call__(self, event: RunEvent) -> None:
         """Take note of how long a stage has run."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from dpib.machine import CostClock
@@ -30,3 +33,25 @@ def test_stages_of_one_name_and_sessions_of_one_run_add_up(tmp_path: Path) -> No
     cost = resumed.block("cpu")
     assert cost.seconds == {"public pretraining": 301.5, "generate": 2.0}
     assert cost.peak_memory_bytes > 0
+
+
+KEPT = """
+import sys
+from pathlib import Path
+from dpib.machine import CostClock
+
+ballast = [b"x" * 100_000 for _ in range(3_000)]
+alive = b"x" * 100_000  # above the ballast, so that the heap cannot shrink from its end
+first = CostClock(Path(sys.argv[1]) / "a.json").block("cpu").peak_memory_bytes
+del ballast
+second = CostClock(Path(sys.argv[1]) / "b.json").block("cpu").peak_memory_bytes
+print(first - second)
+"""
+
+
+def test_what_an_earlier_run_of_the_process_freed_is_not_this_runs_memory(tmp_path: Path) -> None:
+    """With a heap that keeps everything, as people set it for speed."""
+    heap = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
+    command = [sys.executable, "-c", KEPT, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **heap})
+    assert int(done.stdout) > 250_000_000
