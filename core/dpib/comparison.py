@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
@@ -11,15 +12,19 @@ import pandas as pd
 
 from dpib.grids.grid import Finding, Selection
 from dpib.query import KEYS
-from dpib.standings import CONFIDENCE, HEADLINE, MIN_SEEDS, standings
+from dpib.standings import CONFIDENCE, CONFIDENCE_LEVEL, HEADLINE, MIN_SEEDS, standings
 
 Verdict = Literal["holds", "does not hold", "cannot be told"]
 RULE = (
     "A finding holds if the better side's mean over the other's, averaged over the cells (dataset, ε) that have both, "
     "is above 0 by more than its 95 % interval, and does not if it is below 0 by as much. Cells where a method of "
     f"either side has fewer than {MIN_SEEDS} seeds do not count. If no cell counts, or the interval holds 0, it cannot "
-    "be told at this budget."
+    "be told at this budget. A finding about every method compares each of one side with each of the other, with "
+    "intervals that hold together at 95 % (Bonferroni): it holds if all are surely better, and does not if one is "
+    "surely worse; the difference shown is that of the pair that speaks most against it."
 )
+_NO_CELL = "no cell has records of both sides"
+_FEW_SEEDS = f"a side has fewer than {MIN_SEEDS} seeds"
 MIN_METHODS = 3
 """Fewer methods have no order to speak of."""
 
@@ -72,7 +77,7 @@ class Judged:
         difference: better side less the other, in percentage points; None if nothing can be compared.
         interval: half-width of its 95 % interval.
         cells: how many (dataset, ε) were compared: those with enough seeds or, if there is none, all with both sides.
-        why: why it cannot be told.
+        why: why it cannot be told; of a finding about every method, which pair the difference is of.
     """
 
     finding: Finding
@@ -83,12 +88,8 @@ class Judged:
     why: str = ""
 
 
-def _side(table: pd.DataFrame, selection: Selection, cell: list[str]) -> pd.DataFrame:
-    """Return mean, squared error and fewest seeds of the rows a side selects, by cell."""
-    rows = table
-    for column, wanted in selection.model_dump(exclude_none=True).items():
-        rows = rows[rows[column].isin([*wanted])]
-    rows = rows[~rows["tuned"]]
+def _side(rows: pd.DataFrame, cell: list[str]) -> pd.DataFrame:
+    """Return mean, squared error and fewest seeds of a side's rows, by cell."""
     if not cell:
         rows, cell = rows.assign(everything=0), ["everything"]
     grouped = rows.assign(square=rows["stderr"] ** 2).groupby(cell)
@@ -109,22 +110,59 @@ def judge(finding: Finding, table: pd.DataFrame) -> Judged:
     cell = [name for name in ("dataset", "epsilon") if name not in named or _same(finding, name)]
     if table.empty:
         return Judged(finding, "cannot be told", why="no records")
-    better, than = _side(table, finding.better, cell), _side(table, finding.than, cell)
-    both = better.join(than, how="inner", rsuffix="_than")
+    rows = table[~table["tuned"]]
+    better, than = _chosen(rows, finding.better), _chosen(rows, finding.than)
+    if finding.every:
+        return _judge_pairs(finding, better, than, cell)
+    return _judge_means(finding, better, than, cell)
+
+
+def _chosen(table: pd.DataFrame, selection: Selection) -> pd.DataFrame:
+    for column, wanted in selection.model_dump(exclude_none=True).items():
+        table = table[table[column].isin([*wanted])]
+    return table
+
+
+def _judge_means(finding: Finding, better: pd.DataFrame, than: pd.DataFrame, cell: list[str]) -> Judged:
+    both = _side(better, cell).join(_side(than, cell), how="inner", rsuffix="_than")
     if both.empty:
-        return Judged(finding, "cannot be told", why="no cell has records of both sides")
+        return Judged(finding, "cannot be told", why=_NO_CELL)
     enough = both[both[["seeds", "seeds_than"]].min(axis=1) >= MIN_SEEDS]
     both = both if enough.empty else enough
     difference = float((both["mean"] - both["mean_than"]).mean())
     error = float(np.sqrt((both["square"] + both["square_than"]).sum()) / len(both))
     interval = CONFIDENCE * error
     if enough.empty:
-        return Judged(
-            finding, "cannot be told", difference, interval, len(both), f"a side has fewer than {MIN_SEEDS} seeds"
-        )
+        return Judged(finding, "cannot be told", difference, interval, len(both), _FEW_SEEDS)
     if abs(difference) <= interval:
         return Judged(finding, "cannot be told", difference, interval, len(both), "the interval holds 0")
     return Judged(finding, "holds" if difference > 0 else "does not hold", difference, interval, len(both))
+
+
+def _judge_pairs(finding: Finding, better: pd.DataFrame, than: pd.DataFrame, cell: list[str]) -> Judged:
+    pairs = (
+        better.merge(than, on=cell, suffixes=("", "_than"))
+        if cell
+        else better.merge(than, "cross", suffixes=("", "_than"))
+    )
+    if pairs.empty:
+        return Judged(finding, "cannot be told", why=_NO_CELL)
+    seeds = pairs[["seeds", "seeds_than"]].min(axis=1)
+    cells = pairs.assign(fewest=seeds).groupby(cell)["fewest"].transform("min") if cell else seeds.min()
+    enough = pairs[cells >= MIN_SEEDS]
+    told = pairs if enough.empty else enough
+    quantile = NormalDist().inv_cdf(1 - (1 - CONFIDENCE_LEVEL) / 2 / len(told))
+    told = told.assign(
+        difference=told["mean"] - told["mean_than"], interval=quantile * np.hypot(told["stderr"], told["stderr_than"])
+    )
+    told = told.assign(surely=told["difference"] / told["interval"]).sort_values("surely")
+    least = told.iloc[0]
+    numbers = (float(least["difference"]), float(least["interval"]), told.groupby(cell).ngroups if cell else 1)
+    pair = f"{least['method']} less {least['method_than']}"
+    if enough.empty:
+        return Judged(finding, "cannot be told", *numbers, f"{_FEW_SEEDS}; {pair}")
+    verdict: Verdict = "holds" if least["surely"] > 1 else "does not hold" if least["surely"] < -1 else "cannot be told"
+    return Judged(finding, verdict, *numbers, pair)
 
 
 def _same(finding: Finding, name: str) -> bool:

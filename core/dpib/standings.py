@@ -15,8 +15,10 @@ from dpib.query import KEYS
 MIN_SEEDS = 3
 """Fewer repetitions are shown, not ranked."""
 
+CONFIDENCE_LEVEL = 0.95
+
 CONFIDENCE = 1.96
-"""Half-width of a 95 % interval in standard errors."""
+"""Half-width of an interval of that level in standard errors."""
 
 HEADLINE = "accuracy[noisy-senv]"
 _CELL = ["track", "dataset", "epsilon"]

@@ -68,6 +68,25 @@ def test_cells_with_too_few_seeds_do_not_count_where_others_have_enough() -> Non
     assert (judged.verdict, judged.difference, judged.cells) == ("holds", 10.0, 1)
 
 
+@pytest.mark.parametrize(
+    ("rivals", "verdict", "difference"),
+    [
+        ({"b": (70.0, 3), "c": (10.0, 3)}, "holds", 10.0),
+        ({"b": (90.0, 3), "c": (10.0, 3)}, "does not hold", -10.0),
+        ({"b": (81.0, 3), "c": (10.0, 3)}, "cannot be told", -1.0),
+        ({"b": (83.0, 3), "c": (10.0, 3)}, "cannot be told", -3.0),  # 2.77 would do for one pair, not for two
+        ({"b": (70.0, 1), "c": (10.0, 3)}, "cannot be told", 10.0),
+    ],
+)
+def test_the_best_is_better_than_each_and_not_than_their_mean(rivals: dict, verdict: str, difference: float) -> None:
+    finding = Finding(
+        text="a is the best", better=Selection(method=("a",)), than=Selection(method=("b", "c")), every=True
+    )
+    judged = judge(finding, _table(a=(80.0, 3), **rivals))
+    assert (judged.verdict, judged.difference) == (verdict, difference)
+    assert judged.why.endswith("a less b"), "the strongest rival"
+
+
 def test_kendall_counts_methods_of_both_sides_only() -> None:
     table = _table(a=(1.0, 3), b=(2.0, 3), c=(3.0, 3), d=(4.0, 3)).assign(paper=[10.0, 30.0, 20.0, float("nan")])
     (cell,) = kendall(table)

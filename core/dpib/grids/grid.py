@@ -112,6 +112,7 @@ class Finding(Frozen):
         source: where the paper says so.
         better: the side that the finding says is better; with ``than`` it is computed from the records.
         than: the other side. Both are matched within cells of equal dataset and ε, unless a side names those.
+        every: the finding speaks of every method of both sides, as "the best" does, not of their means.
         remark: what a person adds after reading the numbers.
     """
 
@@ -119,6 +120,7 @@ class Finding(Frozen):
     source: str = ""
     better: Selection | None = None
     than: Selection | None = None
+    every: bool = False
     remark: str = ""
 
 
