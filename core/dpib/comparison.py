@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
@@ -12,7 +11,8 @@ import pandas as pd
 
 from dpib.grids.grid import Finding, Selection
 from dpib.query import KEYS
-from dpib.standings import CONFIDENCE, CONFIDENCE_LEVEL, HEADLINE, MIN_SEEDS, standings
+from dpib.standings import HEADLINE, MIN_SEEDS, standings
+from dpib.uncertainty import half_width, half_width_of_difference
 
 Verdict = Literal["holds", "does not hold", "cannot be told"]
 RULE = (
@@ -89,12 +89,19 @@ class Judged:
 
 
 def _side(rows: pd.DataFrame, cell: list[str]) -> pd.DataFrame:
-    """Return mean, squared error and fewest seeds of a side's rows, by cell."""
+    """Return mean, its squared error, how uncertain that is, and fewest seeds of a side's rows, by cell."""
     if not cell:
         rows, cell = rows.assign(everything=0), ["everything"]
-    grouped = rows.assign(square=rows["stderr"] ** 2).groupby(cell)
-    sums = grouped.agg(mean=("mean", "mean"), square=("square", "sum"), n=("mean", "size"), seeds=("seeds", "min"))
-    return sums.assign(square=sums["square"] / sums["n"] ** 2)
+    square = rows["stderr"] ** 2
+    grouped = rows.assign(square=square, doubt=square**2 / rows["freedom"]).groupby(cell)
+    sums = grouped.agg(
+        mean=("mean", "mean"),
+        square=("square", "sum"),
+        doubt=("doubt", "sum"),
+        n=("mean", "size"),
+        seeds=("seeds", "min"),
+    )
+    return sums.assign(square=sums["square"] / sums["n"] ** 2, doubt=sums["doubt"] / sums["n"] ** 4)
 
 
 def judge(finding: Finding, table: pd.DataFrame) -> Judged:
@@ -130,8 +137,8 @@ def _judge_means(finding: Finding, better: pd.DataFrame, than: pd.DataFrame, cel
     enough = both[both[["seeds", "seeds_than"]].min(axis=1) >= MIN_SEEDS]
     both = both if enough.empty else enough
     difference = float((both["mean"] - both["mean_than"]).mean())
-    error = float(np.sqrt((both["square"] + both["square_than"]).sum()) / len(both))
-    interval = CONFIDENCE * error
+    square, doubt = ((both[name] + both[f"{name}_than"]).sum() for name in ("square", "doubt"))
+    interval = float(half_width(np.sqrt(square), square**2 / doubt if doubt else np.inf)) / len(both)
     if enough.empty:
         return Judged(finding, "cannot be told", difference, interval, len(both), _FEW_SEEDS)
     if abs(difference) <= interval:
@@ -151,10 +158,9 @@ def _judge_pairs(finding: Finding, better: pd.DataFrame, than: pd.DataFrame, cel
     cells = pairs.assign(fewest=seeds).groupby(cell)["fewest"].transform("min") if cell else seeds.min()
     enough = pairs[cells >= MIN_SEEDS]
     told = pairs if enough.empty else enough
-    quantile = NormalDist().inv_cdf(1 - (1 - CONFIDENCE_LEVEL) / 2 / len(told))
-    told = told.assign(
-        difference=told["mean"] - told["mean_than"], interval=quantile * np.hypot(told["stderr"], told["stderr_than"])
-    )
+    ours, theirs = ((told[f"stderr{side}"], told[f"freedom{side}"]) for side in ("", "_than"))
+    interval = half_width_of_difference(ours, theirs, intervals=len(told))
+    told = told.assign(difference=told["mean"] - told["mean_than"], interval=interval)
     told = told.assign(surely=told["difference"] / told["interval"]).sort_values("surely")
     least = told.iloc[0]
     numbers = (float(least["difference"]), float(least["interval"]), told.groupby(cell).ngroups if cell else 1)

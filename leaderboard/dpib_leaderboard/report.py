@@ -89,7 +89,8 @@ def pictures(table: pd.DataFrame) -> dict[str, str]:
 def _findings(judged: list[Judged]) -> str:
     rows = []
     for one in judged:
-        numbers = "" if one.difference is None else f"{one.difference:+.1f} ± {one.interval:.1f} over {one.cells} cells"
+        cells = "one cell" if one.cells == 1 else f"{one.cells} cells"
+        numbers = "" if one.difference is None else f"{one.difference:+.1f} ± {one.interval:.1f} over {cells}"
         told = one.verdict + (f" ({one.why})" if one.why else "")
         rows.append((one.finding.text, one.finding.source, told, numbers, one.finding.remark))
     return _table(("finding", "source", "at this budget", "difference, points", "remark"), rows)

@@ -18,7 +18,8 @@ import pandas as pd
 from dpib.query import KEYS, row_of
 from dpib.records import RunRecord
 from dpib.spec import canonical_json
-from dpib.standings import CONFIDENCE, HEADLINE, MIN_SEEDS, standings
+from dpib.standings import HEADLINE, MIN_SEEDS, standings
+from dpib.uncertainty import half_width_of_difference
 from dpib_leaderboard.cards import Cards, read_cards
 from dpib_leaderboard.entries import Entry, one_line
 from dpib_leaderboard.history import stale_reason
@@ -147,9 +148,10 @@ def tie_groups(cell: pd.DataFrame) -> list[int]:
 
     A group opens with a row that is surely worse than the one the previous group opened with.
     """
-    groups, number, leader = [], 0, (np.inf, 0.0)
-    for ranked, mean, error in zip(cell["ranked"], cell["mean"], cell["stderr"], strict=True):
-        if ranked and (not number or leader[0] - mean > CONFIDENCE * np.hypot(leader[1], error)):
+    groups, number, leader = [], 0, (np.inf, (0.0, np.inf))
+    rows = zip(cell["ranked"], cell["mean"], zip(cell["stderr"], cell["freedom"], strict=True), strict=True)
+    for ranked, mean, error in rows:
+        if ranked and (not number or leader[0] - mean > half_width_of_difference(leader[1], error)):
             number, leader = number + 1, (mean, error)
         groups.append(number if ranked else 0)
     return groups

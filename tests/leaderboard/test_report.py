@@ -7,6 +7,7 @@ import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
@@ -40,7 +41,16 @@ def test_the_papers_number_is_that_of_the_very_setting() -> None:
 
 def _table(**means: tuple[float, int]) -> pd.DataFrame:
     rows = [
-        {"dataset": "d", "epsilon": 1.0, "method": name, "mean": mean, "stderr": 1.0, "seeds": seeds, "tuned": False}
+        {
+            "dataset": "d",
+            "epsilon": 1.0,
+            "method": name,
+            "mean": mean,
+            "stderr": 1.0,
+            "freedom": np.inf,
+            "seeds": seeds,
+            "tuned": False,
+        }
         for name, (mean, seeds) in means.items()
     ]
     return pd.DataFrame(rows).assign(reference=False)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import ttest_1samp, ttest_ind
 
 from dpib.standings import HEADLINE, standings
+from dpib.uncertainty import LEVEL, half_width_of_difference
 
 
-def _records(values: dict[str, list[float]], references: tuple[str, ...] = (), **fixed: object) -> pd.DataFrame:
+def _records(values: Mapping[str, Sequence[float]], references: tuple[str, ...] = (), **fixed: object) -> pd.DataFrame:
     rows = [
         {
             "track": "lite-v1", "dataset": "mnist", "epsilon": 1.0, "method": method, "variant": "", "public": "none",
@@ -36,11 +40,42 @@ def test_references_and_fewer_than_three_seeds_are_shown_but_not_ranked() -> Non
     assert by.loc["b", "rank_best"] == by.loc["b", "rank_worst"] == 1
 
 
-def test_the_interval_pools_seed_variance_and_adds_the_test_error() -> None:
+def test_the_interval_has_the_methods_own_seed_variance_and_the_test_error() -> None:
     table = standings(_records({"a": [79, 80, 81], "b": [58, 60, 62]})).set_index("method")
+    assert table.loc["a", "stderr"] == pytest.approx(np.sqrt(1.0 / 3 + 0.3**2))
+    assert table.loc["b", "stderr"] == pytest.approx(np.sqrt(4.0 / 3 + 0.3**2))
+    assert table.loc["a", "freedom"] == pytest.approx((1 / 3 + 0.09) ** 2 / ((1 / 3) ** 2 / 2))
+
+
+def test_an_unstable_method_neither_hides_behind_the_others_nor_blurs_them() -> None:
+    values = {"steady": [80.0, 80.1, 79.9], "near": [79.0, 79.1, 78.9], "wild": [60.0, 80.0, 70.0]}
+    table = standings(_records(values, accuracy_stderr=0.0)).set_index("method")
+    half = table["high"] - table["mean"]
+    assert half["steady"] < 0.3 and half["wild"] > 20
+    assert (table.loc["steady", "rank_worst"], table.loc["near", "rank_worst"]) == (2, 3)  # wild may be better
+
+
+def test_seeds_are_pooled_over_a_methods_cells_and_one_seed_borrows_from_the_track() -> None:
+    several = pd.concat([_records({"a": [79, 80, 81]}), _records({"a": [58, 60, 62]}, epsilon=10.0)])
+    table = standings(pd.concat([several, _records({"b": [50]}, accuracy_stderr=0.0)]))
     pooled = (2 * 1.0 + 2 * 4.0) / 4
-    assert table.loc["a", "stderr"] == pytest.approx(np.sqrt(pooled / 3 + 0.3**2))
-    assert table.loc["b", "stderr"] == table.loc["a", "stderr"]
+    for row in table[table["method"] == "a"].itertuples():
+        assert row.stderr == pytest.approx(np.sqrt(pooled / 3 + 0.3**2))
+    (alone,) = table[table["method"] == "b"].itertuples()
+    assert alone.stderr == pytest.approx(np.sqrt(pooled)) and alone.freedom == pytest.approx(4)
+
+
+def test_intervals_are_those_of_welch() -> None:
+    """Without a test error: the confidence intervals of scipy's t tests."""
+    a, b = [79.0, 80.5, 81.0], [70.0, 70.2, 70.1, 70.5]
+    table = standings(_records({"a": a, "b": b}, accuracy_stderr=0.0)).set_index("method")
+    for name, values in (("a", a), ("b", b)):
+        own = ttest_1samp(values, 0).confidence_interval(LEVEL)
+        assert (table.loc[name, "low"], table.loc[name, "high"]) == pytest.approx((own.low, own.high))
+    sides = [(table.loc[name, "stderr"], table.loc[name, "freedom"]) for name in ("a", "b")]
+    between = ttest_ind(a, b, equal_var=False).confidence_interval(LEVEL)
+    assert half_width_of_difference(*sides) == pytest.approx((between.high - between.low) / 2)
+    assert half_width_of_difference(*sides, intervals=5) > half_width_of_difference(*sides)
 
 
 def test_a_repeated_seed_counts_once_and_the_newest_record_stands() -> None:
