@@ -12,19 +12,17 @@ import pandas as pd
 from dpib.grids.grid import Finding, Selection
 from dpib.query import KEYS
 from dpib.standings import HEADLINE, MIN_SEEDS, standings
-from dpib.uncertainty import half_width, half_width_of_difference
+from dpib.uncertainty import half_width_of_difference, half_width_of_sum
 
 Verdict = Literal["holds", "does not hold", "cannot be told"]
 RULE = (
     "A finding holds if the better side's mean over the other's, averaged over the cells (dataset, ε) that have both, "
-    "is above 0 by more than its 95 % interval, and does not if it is below 0 by as much. Cells where a method of "
-    f"either side has fewer than {MIN_SEEDS} seeds do not count. If no cell counts, or the interval holds 0, it cannot "
-    "be told at this budget. A finding about every method compares each of one side with each of the other, with "
-    "intervals that hold together at 95 % (Bonferroni): it holds if all are surely better, and does not if one is "
+    "is above 0 by more than its 95 % interval, and does not if it is below 0 by as much. Cells where a method that "
+    f"a side names has fewer than {MIN_SEEDS} seeds do not count. If no cell counts, or the interval holds 0, it "
+    "cannot be told at this budget. A finding about every method compares each of one side with each of the other, "
+    "with intervals that hold together at 95 % (Bonferroni): it holds if all are surely better, and does not if one is "
     "surely worse; the difference shown is that of the pair that speaks most against it."
 )
-_NO_CELL = "no cell has records of both sides"
-_FEW_SEEDS = f"a side has fewer than {MIN_SEEDS} seeds"
 MIN_METHODS = 3
 """Fewer methods have no order to speak of."""
 
@@ -88,22 +86,6 @@ class Judged:
     why: str = ""
 
 
-def _side(rows: pd.DataFrame, cell: list[str]) -> pd.DataFrame:
-    """Return mean, its squared error, how uncertain that is, and fewest seeds of a side's rows, by cell."""
-    if not cell:
-        rows, cell = rows.assign(everything=0), ["everything"]
-    square = rows["stderr"] ** 2
-    grouped = rows.assign(square=square, doubt=square**2 / rows["freedom"]).groupby(cell)
-    sums = grouped.agg(
-        mean=("mean", "mean"),
-        square=("square", "sum"),
-        doubt=("doubt", "sum"),
-        n=("mean", "size"),
-        seeds=("seeds", "min"),
-    )
-    return sums.assign(square=sums["square"] / sums["n"] ** 2, doubt=sums["doubt"] / sums["n"] ** 4)
-
-
 def judge(finding: Finding, table: pd.DataFrame) -> Judged:
     """Return what records say about a finding, by ``RULE``.
 
@@ -114,14 +96,28 @@ def judge(finding: Finding, table: pd.DataFrame) -> Judged:
     if finding.better is None or finding.than is None:
         return Judged(finding, "cannot be told", why="no computed check")
     named = {*finding.better.model_dump(exclude_none=True), *finding.than.model_dump(exclude_none=True)}
-    cell = [name for name in ("dataset", "epsilon") if name not in named or _same(finding, name)]
+    cell = [name for name in ("dataset", "epsilon") if name not in named or _same(finding, name)] or ["all"]
     if table.empty:
         return Judged(finding, "cannot be told", why="no records")
-    rows = table[~table["tuned"]]
-    better, than = _chosen(rows, finding.better), _chosen(rows, finding.than)
-    if finding.every:
-        return _judge_pairs(finding, better, than, cell)
-    return _judge_means(finding, better, than, cell)
+    rows = table[~table["tuned"]].assign(all=0)
+    selections = finding.better, finding.than
+    sides = [_chosen(rows, selection) for selection in selections]
+    full = [_with_seeds(side, selection, cell) for side, selection in zip(sides, selections, strict=True)]
+    enough = _in_common_cells(full[0], full[1], cell)
+    better, than = enough if len(enough[0]) else _in_common_cells(sides[0], sides[1], cell)
+    if better.empty:
+        return Judged(finding, "cannot be told", why="no cell has records of both sides")
+    difference, interval, pair = (_weakest_pair if finding.every else _means)(better, than, cell)
+    verdict: Verdict = "holds" if difference > 0 else "does not hold"
+    reasons = []
+    if enough[0].empty:
+        reasons.append(f"a method named has fewer than {MIN_SEEDS} seeds")
+    elif abs(difference) <= interval:
+        reasons.append("the interval holds 0")
+    why = "; ".join(filter(None, (*reasons, pair)))
+    return Judged(
+        finding, "cannot be told" if reasons else verdict, difference, interval, better.groupby(cell).ngroups, why
+    )
 
 
 def _chosen(table: pd.DataFrame, selection: Selection) -> pd.DataFrame:
@@ -130,45 +126,37 @@ def _chosen(table: pd.DataFrame, selection: Selection) -> pd.DataFrame:
     return table
 
 
-def _judge_means(finding: Finding, better: pd.DataFrame, than: pd.DataFrame, cell: list[str]) -> Judged:
-    both = _side(better, cell).join(_side(than, cell), how="inner", rsuffix="_than")
-    if both.empty:
-        return Judged(finding, "cannot be told", why=_NO_CELL)
-    enough = both[both[["seeds", "seeds_than"]].min(axis=1) >= MIN_SEEDS]
-    both = both if enough.empty else enough
-    difference = float((both["mean"] - both["mean_than"]).mean())
-    square, doubt = ((both[name] + both[f"{name}_than"]).sum() for name in ("square", "doubt"))
-    interval = float(half_width(np.sqrt(square), square**2 / doubt if doubt else np.inf)) / len(both)
-    if enough.empty:
-        return Judged(finding, "cannot be told", difference, interval, len(both), _FEW_SEEDS)
-    if abs(difference) <= interval:
-        return Judged(finding, "cannot be told", difference, interval, len(both), "the interval holds 0")
-    return Judged(finding, "holds" if difference > 0 else "does not hold", difference, interval, len(both))
+def _with_seeds(side: pd.DataFrame, selection: Selection, cell: list[str]) -> pd.DataFrame:
+    """Return the rows of cells in which every method that a side names is there, with enough seeds."""
+    cells = side.groupby(cell)
+    named = cells["method"].transform("nunique") >= len(selection.method or ("any",))
+    return side[named & (cells["seeds"].transform("min") >= MIN_SEEDS)]
 
 
-def _judge_pairs(finding: Finding, better: pd.DataFrame, than: pd.DataFrame, cell: list[str]) -> Judged:
-    pairs = (
-        better.merge(than, on=cell, suffixes=("", "_than"))
-        if cell
-        else better.merge(than, "cross", suffixes=("", "_than"))
-    )
-    if pairs.empty:
-        return Judged(finding, "cannot be told", why=_NO_CELL)
-    seeds = pairs[["seeds", "seeds_than"]].min(axis=1)
-    cells = pairs.assign(fewest=seeds).groupby(cell)["fewest"].transform("min") if cell else seeds.min()
-    enough = pairs[cells >= MIN_SEEDS]
-    told = pairs if enough.empty else enough
-    ours, theirs = ((told[f"stderr{side}"], told[f"freedom{side}"]) for side in ("", "_than"))
-    interval = half_width_of_difference(ours, theirs, intervals=len(told))
-    told = told.assign(difference=told["mean"] - told["mean_than"], interval=interval)
-    told = told.assign(surely=told["difference"] / told["interval"]).sort_values("surely")
-    least = told.iloc[0]
-    numbers = (float(least["difference"]), float(least["interval"]), told.groupby(cell).ngroups if cell else 1)
-    pair = f"{least['method']} less {least['method_than']}"
-    if enough.empty:
-        return Judged(finding, "cannot be told", *numbers, f"{_FEW_SEEDS}; {pair}")
-    verdict: Verdict = "holds" if least["surely"] > 1 else "does not hold" if least["surely"] < -1 else "cannot be told"
-    return Judged(finding, verdict, *numbers, pair)
+def _in_common_cells(better: pd.DataFrame, than: pd.DataFrame, cell: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    cells = better[cell].merge(than[cell]).drop_duplicates()
+    return better.merge(cells), than.merge(cells)
+
+
+def _means(better: pd.DataFrame, than: pd.DataFrame, cell: list[str]) -> tuple[float, float, str]:
+    """Return the difference of the sides' means, averaged over cells, with its interval."""
+    rows = pd.concat([better.assign(sign=1.0), than.assign(sign=-1.0)], ignore_index=True)
+    n_methods = rows.groupby([*cell, "sign"])["mean"].transform("size")
+    weight = rows["sign"] / n_methods / rows.groupby(cell).ngroups
+    interval = half_width_of_sum((weight * rows["stderr"]) ** 2, rows["freedom"], rows["method"])
+    return float((weight * rows["mean"]).sum()), interval, ""
+
+
+def _weakest_pair(better: pd.DataFrame, than: pd.DataFrame, cell: list[str]) -> tuple[float, float, str]:
+    """Return difference, interval and names of the pair that speaks most against a finding about every method."""
+    pairs = better.merge(than, on=cell, suffixes=("", "_than"))
+    ours, theirs = ((pairs[f"stderr{side}"], pairs[f"freedom{side}"]) for side in ("", "_than"))
+    same = pairs["method"] == pairs["method_than"]
+    interval = half_width_of_difference(ours, theirs, same, intervals=len(pairs))
+    pairs = pairs.assign(difference=pairs["mean"] - pairs["mean_than"], interval=interval)
+    weakest = pairs.loc[(pairs["difference"] / pairs["interval"]).idxmin()]
+    names = f"{weakest['method']} less {weakest['method_than']}"
+    return float(weakest["difference"]), float(weakest["interval"]), names
 
 
 def _same(finding: Finding, name: str) -> bool:

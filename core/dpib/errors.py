@@ -48,13 +48,17 @@ class UnknownName(ConfigError):
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], remark: str = "") -> None:
-        self.kind, self.name, self.known = kind, name, sorted(known)
+        self.kind, self.name, self.known, self._remark = kind, name, sorted(known), remark
         near = difflib.get_close_matches(name, self.known, n=1, cutoff=0.5)
         hint = f" Did you mean '{near[0]}'?" if near else ""
         listing = ", ".join(self.known) if self.known else "none installed"
         super().__init__(
             f"No {kind} named '{name}'.{hint} Known: {listing}.{f' {remark}' if remark and not near else ''}"
         )
+
+    def __reduce__(self) -> tuple[type[UnknownName], tuple[str, str, list[str], str]]:
+        """Let workers send it: an exception is rebuilt from its message alone otherwise."""
+        return type(self), (self.kind, self.name, self.known, self._remark)
 
 
 class PluginError(DpibError):

@@ -23,7 +23,8 @@ def _rank_cell(cell: pd.DataFrame) -> pd.DataFrame:
     ranked = cell["ranked"].to_numpy()
     mean, error, freedom = (cell[name].to_numpy() for name in ("mean", "stderr", "freedom"))
     rows, columns = (error[:, None], freedom[:, None]), (error[None, :], freedom[None, :])
-    surely = (mean[:, None] - mean[None, :]) > half_width_of_difference(rows, columns)
+    same = cell["method"].to_numpy()[:, None] == cell["method"].to_numpy()[None, :]
+    surely = (mean[:, None] - mean[None, :]) > half_width_of_difference(rows, columns, same)
     surely &= ranked[:, None] & ranked[None, :]
     best = 1 + surely.sum(axis=0)
     worst = ranked.sum() - surely.sum(axis=1)

@@ -63,8 +63,29 @@ def half_width(stderr: Any, freedom: Any, intervals: int = 1) -> Any:
     return stdtrit(freedom, 1 - (1 - LEVEL) / 2 / intervals) * stderr
 
 
-def half_width_of_difference(one: tuple[Any, Any], other: tuple[Any, Any], intervals: int = 1) -> Any:
-    """Return the half-width of 95 % intervals of differences; each side is standard errors and degrees of freedom."""
-    squares = np.broadcast_arrays(np.square(one[0]), np.square(other[0]))
-    freedoms = np.broadcast_arrays(one[1], other[1])
-    return half_width(np.sqrt(sum(squares)), freedom_of_sum(squares, freedoms), intervals)
+def half_width_of_sum(squares: pd.Series, freedoms: pd.Series, sources: pd.Series) -> float:
+    """Return the half-width of the 95 % interval of a sum.
+
+    Args:
+        squares: variances of its terms.
+        freedoms: their degrees of freedom.
+        sources: what each variance was estimated from; terms of one source are wrong together.
+    """
+    doubt = ((squares / np.sqrt(freedoms)).groupby(sources).sum() ** 2).sum()
+    return float(half_width(np.sqrt(squares.sum()), squares.sum() ** 2 / doubt if doubt else np.inf))
+
+
+def half_width_of_difference(one: tuple[Any, Any], other: tuple[Any, Any], same: Any, intervals: int = 1) -> Any:
+    """Return the half-width of 95 % intervals of differences.
+
+    Args:
+        one: standard errors and degrees of freedom of one side.
+        other: of the other.
+        same: whether both variances were estimated from the same runs: two settings of one method.
+        intervals: how many shall hold together (Bonferroni).
+    """
+    squares = np.square(one[0]) + np.square(other[0])
+    roots = [np.square(stderr) / np.sqrt(freedom) for stderr, freedom in (one, other)]
+    doubt = np.where(same, (roots[0] + roots[1]) ** 2, roots[0] ** 2 + roots[1] ** 2)
+    freedom = np.divide(squares**2, doubt, out=np.full(np.shape(doubt), np.inf), where=doubt > 0)
+    return half_width(np.sqrt(squares), freedom, intervals)

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from dpib.query import KEYS, row_of
@@ -143,17 +142,21 @@ def _standing(entries: Sequence[Entry]) -> list[Entry]:
     return [e for e in entries if (not e.refused or e.withdrawn) and e.record.id not in replaced]
 
 
+def _half_width(one: Any, other: Any) -> float:
+    sides = (one.stderr, one.freedom), (other.stderr, other.freedom)
+    return float(half_width_of_difference(*sides, same=one.method == other.method))
+
+
 def tie_groups(cell: pd.DataFrame) -> list[int]:
     """Return a group number per ranked row, 0 for others; rows must come best first.
 
     A group opens with a row that is surely worse than the one the previous group opened with.
     """
-    groups, number, leader = [], 0, (np.inf, (0.0, np.inf))
-    rows = zip(cell["ranked"], cell["mean"], zip(cell["stderr"], cell["freedom"], strict=True), strict=True)
-    for ranked, mean, error in rows:
-        if ranked and (not number or leader[0] - mean > half_width_of_difference(leader[1], error)):
-            number, leader = number + 1, (mean, error)
-        groups.append(number if ranked else 0)
+    groups, number, leader = [], 0, None
+    for row in cell.itertuples():
+        if row.ranked and (leader is None or leader.mean - row.mean > _half_width(leader, row)):
+            number, leader = number + 1, row
+        groups.append(number if row.ranked else 0)
     return groups
 
 

@@ -174,11 +174,11 @@ class Refusing:
     """A job that fails."""
 
     def work(self) -> None:
-        raise ConfigError("no")
+        raise UnknownName("method", "nothing", ["anything"])
 
 
-def test_an_error_in_a_worker_ends_all_workers() -> None:
-    with pytest.raises(ConfigError, match="no"):
+def test_an_error_in_a_worker_ends_all_workers_and_arrives_as_it_was() -> None:
+    with pytest.raises(UnknownName, match="No method named 'nothing'"):
         LocalRunner(RunnerSettings(jobs=2)).compute([Refusing(), Refusing()], [], print)
     assert not multiprocessing.active_children()
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from dpib.audit.report import load_report
+from dpib.errors import ConfigError, UnknownName
+from dpib.grids.base import RunnerSettings
+from dpib.grids.execute import make_runner
 from dpib.privacy.ledger import parse_charges, read_ledger_lines
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'dpib[ray]'")
@@ -141,3 +146,21 @@ def test_an_audit_of_a_single_file_method_runs_on_a_cluster(cluster: tuple[str, 
     report = load_report(out)
     assert report.verdict == "not refuted"
     assert all(control.as_expected for control in report.controls)
+
+
+@dataclass(frozen=True)
+class Raising:
+    """A job that fails."""
+
+    error: Exception
+
+    def work(self) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [ConfigError("this setting"), ValueError("a bug"), UnknownName("method", "x", [])])
+def test_what_a_job_raises_arrives_as_it_was(cluster: tuple[str, int], error: Exception) -> None:
+    runner = make_runner("ray", RunnerSettings(address=cluster[0]))
+    with pytest.raises(type(error), match=re.escape(str(error))) as found:
+        runner.compute([Raising(error)], [], print)
+    assert type(found.value) is type(error)

@@ -97,6 +97,15 @@ def test_the_best_is_better_than_each_and_not_than_their_mean(rivals: dict, verd
     assert judged.why.endswith("a less b"), "the strongest rival"
 
 
+def test_a_method_that_is_named_and_has_no_record_leaves_a_finding_open() -> None:
+    for every in (False, True):
+        finding = Finding(
+            text="a is the best", better=Selection(method=("a",)), than=Selection(method=("b", "absent")), every=every
+        )
+        judged = judge(finding, _table(a=(80.0, 3), b=(70.0, 3)))
+        assert judged.verdict == "cannot be told" and "fewer than 3 seeds" in judged.why
+
+
 def test_kendall_counts_methods_of_both_sides_only() -> None:
     table = _table(a=(1.0, 3), b=(2.0, 3), c=(3.0, 3), d=(4.0, 3)).assign(paper=[10.0, 30.0, 20.0, float("nan")])
     (cell,) = kendall(table)

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import ttest_1samp, ttest_ind
 
 from dpib.standings import HEADLINE, standings
-from dpib.uncertainty import LEVEL, half_width_of_difference
+from dpib.uncertainty import LEVEL, half_width_of_difference, half_width_of_sum
 
 
 def _records(values: Mapping[str, Sequence[float]], references: tuple[str, ...] = (), **fixed: object) -> pd.DataFrame:
@@ -74,8 +74,22 @@ def test_intervals_are_those_of_welch() -> None:
         assert (table.loc[name, "low"], table.loc[name, "high"]) == pytest.approx((own.low, own.high))
     sides = [(table.loc[name, "stderr"], table.loc[name, "freedom"]) for name in ("a", "b")]
     between = ttest_ind(a, b, equal_var=False).confidence_interval(LEVEL)
-    assert half_width_of_difference(*sides) == pytest.approx((between.high - between.low) / 2)
-    assert half_width_of_difference(*sides, intervals=5) > half_width_of_difference(*sides)
+    half = half_width_of_difference(*sides, same=False)
+    assert half == pytest.approx((between.high - between.low) / 2)
+    assert half_width_of_difference(*sides, same=False, intervals=5) > half
+
+
+def test_two_settings_of_one_method_are_compared_as_by_students_test_on_pooled_variance() -> None:
+    """Their variance is one estimate: its degrees of freedom do not count twice."""
+    a, b = [79.0, 80.5, 81.0], [70.0, 70.2, 70.1]
+    frame = _records({"m": a}, accuracy_stderr=0.0)
+    table = standings(pd.concat([frame, _records({"m": b}, accuracy_stderr=0.0, public="p")]))
+    sides = [(row.stderr, row.freedom) for row in table.itertuples()]
+    between = ttest_ind(a, b, equal_var=True).confidence_interval(LEVEL)
+    expected = (between.high - between.low) / 2
+    assert half_width_of_difference(*sides, same=True) == pytest.approx(expected)
+    judged = half_width_of_sum(table["stderr"] ** 2, table["freedom"], table["method"])
+    assert judged == pytest.approx(expected)
 
 
 def test_a_repeated_seed_counts_once_and_the_newest_record_stands() -> None:

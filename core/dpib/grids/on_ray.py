@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
-from dpib.errors import ConfigError, DpibError, RunError
+from dpib.errors import ConfigError, RunError
 from dpib.grids.base import Job, OnDone, OnEvent, Outcome, Runner, Task
 from dpib.grids.process import TaskProcess
 from dpib.plugins import load_file
@@ -57,21 +57,15 @@ def _do(task: Task, mailbox: Any) -> Outcome:
     return _process.run(task, lambda event: mailbox.put.remote(digest, asdict(event)))
 
 
-def _compute(pickled: bytes, plugins: tuple[str, ...]) -> tuple[Any, DpibError | None]:
-    """Do a job on a worker and return its result, or what it raised: through Ray it would come in other clothes.
-
-    The job is unpickled here, after the plugins that its classes may be from.
-    """
+def _compute(pickled: bytes, plugins: tuple[str, ...]) -> Any:
+    """Do a job on a worker; it is unpickled here, after the plugins that its classes may be from."""
     import torch
 
     torch.set_num_threads(1)
     for file in plugins:
         load_file(Path(file))
     job: Job = pickle.loads(pickled)
-    try:
-        return job.work(), None
-    except DpibError as error:
-        return None, error
+    return job.work()
 
 
 class RayRunner(Runner):
@@ -120,11 +114,11 @@ class RayRunner(Runner):
             (reference,), _ = ray.wait(list(under_way), num_returns=1)
             index = under_way.pop(reference)
             try:
-                found[index], error = ray.get(reference)
-            except RayError as lost:
-                raise RunError(f"Ray lost a job: {str(lost).strip().splitlines()[0]}") from lost
-            if error is not None:
-                raise error
+                found[index] = ray.get(reference)
+            except RayTaskError as error:
+                raise error.cause from error  # what the job raised, as it would have here
+            except RayError as error:
+                raise RunError(f"Ray lost a job: {str(error).strip().splitlines()[0]}") from error
             on_done(jobs[index])
         return found
 
