@@ -159,7 +159,10 @@ class Raising:
 
 
 @pytest.mark.parametrize("error", [ConfigError("this setting"), ValueError("a bug"), UnknownName("method", "x", [])])
-def test_what_a_job_raises_arrives_as_it_was(cluster: tuple[str, int], error: Exception) -> None:
+def test_what_a_job_raises_arrives_as_it_was(
+    cluster: tuple[str, int], error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where workers find this module
     runner = make_runner("ray", RunnerSettings(address=cluster[0]))
     with pytest.raises(type(error), match=re.escape(str(error))) as found:
         runner.compute([Raising(error)], [], print)
