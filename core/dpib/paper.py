@@ -66,8 +66,8 @@ def beside(spec: RunSpec, table: str = "") -> dict[str, float]:
     name, colon, share = ("" if spec.public == "none" else spec.public).partition(":")
     place = (_COPIES.get(name, name) + colon + share, "+".join(spec.preludes), spec.variant or "")
     numbers = dict(_index().get((table, dataset, epsilon, method, *place), {}))
-    plain = not spec.preludes and spec.variant is None and spec.pretrain != "unconditional"
-    if not numbers and plain and (spec.public == "none" or method in _PRETRAINED):
+    plain = not (share or spec.preludes or spec.variant) and spec.pretrain != "unconditional"
+    if plain and (spec.public == "none" or method in _PRETRAINED):
         for general in _GENERAL:
             key = (general, _OTHER_NAMES.get(dataset, dataset), epsilon, method, "", "", "")
             numbers = _index().get(key, {}) | numbers

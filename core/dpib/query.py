@@ -9,12 +9,20 @@ from pathlib import Path
 import pandas as pd
 
 from dpib.errors import RecordError
+from dpib.progress import PRETRAIN_STAGE
 from dpib.records import RunRecord, load_record
 from dpib.spec import canonical_json
 
 PROTOCOLS = ("noisy-senv", "synv", "testfix", "senv")
 KEYS = ("track", "dataset", "epsilon", "method", "variant", "public", "pretrain", "preludes", "overrides", "tuned")
 """What makes two records repetitions of one another: all of these agree, the seeds differ."""
+
+COSTS = ("minutes", "pretrain_minutes", "learn_minutes", "generate_minutes", "peak_gib")
+_NO_SCORES = (
+    *KEYS,
+    *("seed", "status", "reference", "accuracy_stderr", "spent_epsilon", "delta", "assurance"),
+    *(*COSTS, "hardware", "created", "id", "path", "copy_of_data"),
+)
 
 
 def display_name(method: str, variant: str, public: str, pretrain: str, preludes: str) -> str:
@@ -59,12 +67,35 @@ def row_of(record: RunRecord) -> dict[str, object]:
         "spent_epsilon": record.privacy.spent_epsilon,
         "delta": record.privacy.delta,
         "assurance": record.privacy.assurance,
-        "minutes": round(record.cost.total_seconds / 60, 3),
-        "peak_gib": round(record.cost.peak_memory_bytes / 2**30, 2),
+        **_costs(record),
+        "hardware": record.cost.hardware,
         "created": record.created,
         "id": record.id,
     }
     return row
+
+
+def _costs(record: RunRecord) -> dict[str, float]:
+    """Return minutes and memory; loading and scoring are in ``minutes`` alone.
+
+    The phases are those of the paper's Table XIX: pretraining (in a run that found it made, nothing), what is learnt
+    of private images, and generation. They are told apart by the names of stages.
+    """
+    seconds = record.cost.seconds
+    own_pretraining = sum(took for name, took in seconds.items() if name.startswith("pretrain "))
+    pretraining = max(seconds.get(PRETRAIN_STAGE, 0.0), own_pretraining)  # the former holds the latter, if shared
+    generation = seconds.get("generate", 0.0)
+    judges = {f"train {score.classifier}" for score in record.scores}
+    others = [took for name, took in seconds.items() if name in judges or name.startswith(("features of ", "load "))]
+    total = record.cost.total_seconds
+    phases = (total, pretraining, max(total - pretraining - generation - sum(others), 0.0), generation)
+    minutes = (round(took / 60, 3) for took in phases)
+    return dict(zip(COSTS, (*minutes, round(record.cost.peak_memory_bytes / 2**30, 2)), strict=True))
+
+
+def score_columns(frame: pd.DataFrame) -> list[str]:
+    """Return which columns of ``results`` hold scores."""
+    return [name for name in frame.columns if name not in _NO_SCORES and not name.startswith("paper:")]
 
 
 def results(

@@ -18,13 +18,13 @@ def report(
 ) -> None:
     """Write the report of an experiment: ours beside the paper's, plots, ranks, samples, and what its findings become.
 
-    index.html needs no other file and prints; the plots lie beside it as SVG.
+    index.html needs no other file and prints; its plots lie beside it as PDF.
 
         dpib report experiments/lite/utility.toml --also submissions --out report
     """
     from dpib.cli.output import note, print_table
     from dpib.grids.grid import read_grid
-    from dpib_leaderboard.report import write_report
+    from dpib_leaderboard.report.page import write_report
 
     judged = write_report(read_grid(grid), [runs, *(also or [])], out)
     if judged:

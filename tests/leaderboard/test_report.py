@@ -16,9 +16,11 @@ from dpib.cli.main import app
 from dpib.comparison import judge, kendall
 from dpib.grids.grid import Finding, Selection, read_grid
 from dpib.job import make_spec
-from dpib.paper import beside
-from dpib_leaderboard.plots import Series, plot
-from dpib_leaderboard.report import write_report
+from dpib.paper import beside, put_beside
+from dpib.query import results, score_columns
+from dpib_leaderboard.report import tables
+from dpib_leaderboard.report.figures import pareto, pictures
+from dpib_leaderboard.report.page import write_report
 
 ROOT = Path(__file__).parents[2]
 ACCURACY = "accuracy[noisy-senv]"
@@ -35,6 +37,12 @@ def test_the_papers_number_is_that_of_the_very_setting() -> None:
     assert beside(chosen, "XIII")[ACCURACY] == 22.1
     pretrained = make_spec("dp-merf", "mnist", 1.0, "lite", public="tiny-imagenet-32")
     assert beside(pretrained) == {}, "the table's DP-MERF saw no public images"
+    pretrained = make_spec("pdp-diffusion", "mnist", 10.0, "lite", public="omniglot-28")
+    assert beside(pretrained, "XIII")[ACCURACY] == 97.4
+    share = make_spec("pdp-diffusion", "mnist", 10.0, "lite", public="omniglot-28:5%")
+    assert beside(share, "XIII") == {}, "the paper's saw all public images"
+    everything = beside(make_spec("dp-merf", "mnist", 10.0, "lite"), "VIII")
+    assert everything["fid"] == 106.3 and everything["accuracy[synv]"] == 79.2, "other tables of the same runs"
     assert beside(make_spec("real", "mnist", 1.0, "lite"))[ACCURACY] == 99.7
     assert beside(make_spec("dp-means", "mnist", 1.0, "lite")) == {}
 
@@ -117,15 +125,71 @@ def test_the_report_of_shipped_records_stands_alone(tmp_path: Path) -> None:
     page = (tmp_path / "index.html").read_text()
     assert "80.3" in page and "dp-merf" in page and len(judged) == 5
     assert not re.search(r"(src|href)=\"(?!data:)", page)
-    pictures = list(tmp_path.glob("*.svg"))
-    shipped = list((ROOT / "submissions" / "lite-v1").iterdir())
-    assert len(pictures) == 2 * len(shipped), "utility and cost of every dataset that has records"
-    for picture in pictures:
-        ET.fromstring(picture.read_text())
+    pictures = sorted(path.name for path in tmp_path.glob("*.pdf"))
+    cells = [(path.parent.name, path.name) for path in (ROOT / "submissions").glob("*/*")]
+    for track, dataset in cells:
+        assert f"utility-{track}-{dataset}-10.pdf" in pictures and f"cost-{track}-{dataset}-10.pdf" in pictures
+    assert "curves-lite-v1-mnist.pdf" in pictures and "curves-lite-v1-cifar10-jpeg75.pdf" not in pictures
+    assert all((tmp_path / name).read_bytes().startswith(b"%PDF") for name in pictures)
 
 
-def test_names_from_records_are_text_in_pictures() -> None:
-    ET.fromstring(plot("<b>&", "ε", "%", [Series("<script>", [(1.0, 50.0, 0.0)])]))
+def _shipped(grid: str) -> pd.DataFrame:
+    return put_beside(results(ROOT / "submissions", dataset="mnist", epsilon=10.0), read_grid(ROOT / grid).paper)
+
+
+def test_every_score_and_cost_stands_beside_the_papers() -> None:
+    frame = _shipped("experiments/lite/fidelity.toml")
+    found = tables.metrics(frame)
+    (row,) = (row for row in found.rows if row[2] == "dp-merf")
+    scores = dict(zip(found.columns, row, strict=True))
+    assert scores["fid"] == "(106.3)" and re.fullmatch(r"0\.\d+ \(0\.03\)", scores["precision"])
+    assert re.fullmatch(r"\d+", scores["fd-effnet"]), "the paper has no such distance"
+
+    costly = frame.query("method == 'privimage'").assign(**{"paper:hours[pretrain]": 12.0})
+    costs = dict(zip(tables.resources(costly).columns, tables.resources(costly).rows[0], strict=True))
+    assert re.fullmatch(r"0\.\d\d\d \(12\)", costs["pretraining, h"]) and float(costs["learning, h"]) > 0
+
+
+def test_phases_are_within_the_whole_and_scores_are_told_from_facts() -> None:
+    frame = results(ROOT / "submissions")
+    assert set(score_columns(frame)) == {
+        *(f"accuracy[{protocol}]" for protocol in ("noisy-senv", "synv", "senv", "testfix")),
+        *("fd-effnet", "precision", "recall"),
+    }
+    phases = frame[["pretrain_minutes", "learn_minutes", "generate_minutes"]]
+    assert (phases >= 0).all(axis=None) and (phases.sum(axis=1) < frame["minutes"]).all()
+    assert (frame.query("method == 'privimage'")["pretrain_minutes"] > 1).all(), "its own, on what it selected"
+
+
+def test_one_cell_is_enough_for_the_win_matrix_of_a_report() -> None:
+    table = _table(a=(90.0, 3), b=(50.0, 3), c=(10.0, 3)).assign(
+        track="t", epsilon=1.0, variant="", public="none", pretrain="none", preludes="", overrides="", ranked=True
+    )
+    table = table.assign(rank_best=[1, 2, 3], rank_worst=[1, 2, 3])
+    ((track, matrix),) = tables.wins(table)
+    assert track == "t"
+    assert matrix.rows == [("a", "", "1/1", "1/1"), ("b", "0/1", "", "1/1"), ("c", "0/1", "0/1", "")]
+
+
+def test_the_pareto_front_leaves_out_what_is_slower_and_worse() -> None:
+    cell = pd.DataFrame({"minutes": [3.0, 1.0, 2.0, 3.0, 9.0], "mean": [80.0, 50.0, 40.0, 85.0, 85.0]})
+    assert pareto(cell).index.tolist() == [1, 3]
+
+
+def test_pictures_are_the_same_bytes_each_time_and_names_in_them_are_text() -> None:
+    table = _table(a=(90.0, 3), b=(50.0, 1)).assign(
+        track="t", dataset="<b>&$x$", paper=[95.0, np.nan], minutes=[1.0, 2.0], spent_epsilon=1.0, ranked=[True, False]
+    )
+    table = table.assign(low=table["mean"] - 1, high=table["mean"] + 1)
+    table = pd.concat([table, table.assign(epsilon=10.0)], ignore_index=True)
+    labels = pd.Series(["<script>", "b", "<script>", "b"])
+    first, again = (list(pictures(table, labels)) for _ in range(2))
+    assert first == again and [picture.name.partition("-")[0] for picture in first] == [
+        *("curves", "utility", "cost", "utility", "cost")
+    ]
+    for picture in first:
+        words = "".join(ET.fromstring(picture.svg).itertext())
+        assert "<b>&$x$" in words and "<script>" in words
 
 
 def test_results_against_the_paper_exports() -> None:

@@ -44,13 +44,14 @@ def _print_against_paper(frame: pd.DataFrame) -> None:
     """Print our means beside the paper's numbers, and how the ranks of methods agree."""
     from dpib.comparison import against_paper, kendall
     from dpib.paper import REMARK
+    from dpib.query import display_name
 
     table = against_paper(frame)
     rows = (
         (
             row.dataset + (" *" if row.copy_of_data else ""),
             f"{row.epsilon:g}",
-            row.method,
+            display_name(row.method, row.variant, row.public, row.pretrain, row.preludes),
             f"{row.mean:.1f} ± {row.high - row.mean:.1f}",
             row.seeds,
             "" if row.paper != row.paper else f"{row.paper:.1f}",

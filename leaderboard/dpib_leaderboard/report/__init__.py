@@ -1,0 +1,1 @@
+"""The report of one experiment: a page, its tables and its pictures."""
