@@ -1,4 +1,4 @@
-"""Ours against the paper's: numbers side by side, agreement of ranks, and what its findings become. No torch."""
+"""Records against others: one method's against the rest, ours against the paper's and its findings. No torch."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from dpib.errors import ConfigError
 from dpib.grids.grid import Finding, Selection
-from dpib.query import KEYS
+from dpib.query import KEYS, label_of
 from dpib.standings import HEADLINE, MIN_SEEDS, standings
 from dpib.uncertainty import half_width_of_difference, half_width_of_sum
 
@@ -27,11 +28,12 @@ MIN_METHODS = 3
 """Fewer methods have no order to speak of."""
 
 
-def against_paper(frame: pd.DataFrame) -> pd.DataFrame:
+def against_paper(frame: pd.DataFrame, known: pd.DataFrame | None = None) -> pd.DataFrame:
     """Return the standings with the paper's number for each.
 
     Args:
         frame: records with the paper's columns (``dpib.paper.put_beside``).
+        known: see ``standings``.
 
     Returns:
         ``standings`` plus ``paper`` (NaN where the paper has none) and ``copy_of_data``.
@@ -39,7 +41,44 @@ def against_paper(frame: pd.DataFrame) -> pd.DataFrame:
     column = f"paper:{HEADLINE}"
     papers = frame.assign(paper=frame.get(column, np.nan))
     papers = papers.groupby(list(KEYS), as_index=False)[["paper", "copy_of_data"]].first()
-    return standings(frame).merge(papers, on=list(KEYS), how="left")
+    return standings(frame, known=known).merge(papers, on=list(KEYS), how="left")
+
+
+def against_method(frame: pd.DataFrame, name: str, known: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Return the standings with their difference to one configuration, in the cells that have it.
+
+    Args:
+        frame: at least one record, as ``dpib.results`` returns them.
+        name: a configuration as tables show it, such as ``"dp-merf"`` or ``"dp-merf +omniglot-28:5%"``.
+        known: see ``standings``.
+
+    Returns:
+        ``standings`` plus ``label``, ``difference`` (percentage points, above 0: better than ``name``), ``interval``
+        (half-width, 95 %) and ``verdict``: ``better``, ``worse``, or why neither is told.
+
+    Raises:
+        ConfigError: if no record is of that configuration.
+    """
+    table = standings(frame, known=known)
+    table = table.assign(label=[label_of(row) for row in table.itertuples()])
+    chosen = table[(table["label"] == name) & ~table["tuned"]]
+    if chosen.empty:
+        there = ", ".join(sorted(set(table["label"])))
+        raise ConfigError(f"No record is of '{name}'. Expected --against paper, or what one of them is of: {there}.")
+    cell = ["track", "dataset", "epsilon"]
+    rival = chosen[[*cell, "method", "mean", "stderr", "freedom", "seeds"]]
+    pairs = table.merge(rival, on=cell, suffixes=("", "_than"))
+    pairs = pairs[(pairs["label"] != name) | pairs["tuned"]].reset_index(drop=True)
+    ours, theirs = ((pairs[f"stderr{side}"], pairs[f"freedom{side}"]) for side in ("", "_than"))
+    difference = pairs["mean"] - pairs["mean_than"]
+    interval = half_width_of_difference(ours, theirs, pairs["method"] == pairs["method_than"])
+    few = pairs[["seeds", "seeds_than"]].min(axis=1) < MIN_SEEDS
+    verdict = np.select(
+        [few, difference > interval, difference < -interval],
+        [f"fewer than {MIN_SEEDS} seeds", "better", "worse"],
+        "the interval holds 0",
+    )
+    return pairs[table.columns].assign(difference=difference, interval=interval, verdict=verdict)
 
 
 @dataclass(frozen=True)

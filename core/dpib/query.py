@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -29,6 +30,11 @@ def display_name(method: str, variant: str, public: str, pretrain: str, preludes
     """Return how a configuration of a method is shown, e.g. ``"dp-gan + select-public +imagenet-32"``."""
     parts = [method, variant, f"+ {preludes}" if preludes else "", "" if public == "none" else f"+{public}"]
     return " ".join(filter(None, [*parts, pretrain if pretrain == "unconditional" else ""]))
+
+
+def label_of(row: Any) -> str:
+    """Return the name of a row of records or standings, changed settings included."""
+    return f"{display_name(row.method, row.variant, row.public, row.pretrain, row.preludes)} {row.overrides}".strip()
 
 
 def find_records(folder: Path) -> Iterator[tuple[Path, RunRecord]]:
@@ -125,14 +131,24 @@ def results(
         Columns: the spec, one per headline score (``"accuracy[noisy-senv]"`` in %), privacy, cost, id and path.
     """
     rows = [{**row_of(record), "path": str(path.parent)} for path, record in find_records(Path(runs))]
-    frame = pd.DataFrame(rows)
+    wishes = {"dataset": dataset, "method": method, "epsilon": epsilon, "public": public, "variant": variant}
+    return select(pd.DataFrame(rows), track=track, seed=seed, **wishes)
+
+
+def select(frame: pd.DataFrame, *, track: str | None = None, **wishes: object) -> pd.DataFrame:
+    """Return the records with these values.
+
+    Args:
+        frame: as ``results`` returns it.
+        track: a full name, or a family for all its versions.
+        wishes: column -> value; None keeps all.
+    """
     if frame.empty:
         return frame
     keep = pd.Series(True, index=frame.index)
     if track is not None:
         keep &= (frame["track"] == track) | frame["track"].str.replace(r"-v\d+$", "", regex=True).eq(track)
-    wishes = {"dataset": dataset, "method": method, "epsilon": epsilon}
-    for column, wanted in {**wishes, "public": public, "variant": variant, "seed": seed}.items():
+    for column, wanted in wishes.items():
         if wanted is not None:
             keep &= frame[column] == wanted
     return frame[keep].reset_index(drop=True)

@@ -34,12 +34,19 @@ def _rank_cell(cell: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def standings(frame: pd.DataFrame, value: str = HEADLINE) -> pd.DataFrame:
+def _newest(frame: pd.DataFrame, value: str) -> pd.DataFrame:
+    """Return the records with a value, the newest of each repetition."""
+    return frame.dropna(subset=[value]).sort_values("created").drop_duplicates([*KEYS, "seed"], keep="last")
+
+
+def standings(frame: pd.DataFrame, value: str = HEADLINE, known: pd.DataFrame | None = None) -> pd.DataFrame:
     """Return one row per cell and method, best first.
 
     Args:
         frame: records as ``dpib.results`` returns them.
         value: the column that is compared; higher is better.
+        known: all records there are, if ``frame`` is a choice of them: variances over seeds are theirs, so that
+            intervals are the same whatever is chosen.
 
     Returns:
         Columns: the keys, ``mean``, ``stderr`` and its degrees of ``freedom``, ``low``, ``high`` (95 %), ``seeds``,
@@ -48,8 +55,7 @@ def standings(frame: pd.DataFrame, value: str = HEADLINE) -> pd.DataFrame:
     """
     if frame.empty or value not in frame:
         return pd.DataFrame(columns=[*KEYS, "mean", "stderr", "freedom", "low", "high", "seeds", "reference", "ranked"])
-    frame = frame.dropna(subset=[value])
-    frame = frame.sort_values("created").drop_duplicates([*KEYS, "seed"], keep="last")
+    frame, known = (_newest(records, value) for records in (frame, frame if known is None else known))
     table = frame.groupby(list(KEYS), as_index=False).agg(
         mean=(value, "mean"),
         seeds=("seed", "nunique"),
@@ -58,7 +64,7 @@ def standings(frame: pd.DataFrame, value: str = HEADLINE) -> pd.DataFrame:
         spent_epsilon=("spent_epsilon", "max"),
         minutes=("minutes", "mean"),
     )
-    over_seeds = seed_variances(frame, value).loc[list(zip(table["track"], table["method"], strict=True))]
+    over_seeds = seed_variances(known, value).loc[list(zip(table["track"], table["method"], strict=True))]
     parts = over_seeds["variance"].to_numpy() / table["seeds"], table["test_error"].fillna(0.0) ** 2
     table["stderr"] = np.sqrt(sum(parts))
     table["freedom"] = freedom_of_sum(parts, (over_seeds["freedom"], np.full(len(table), np.inf)))

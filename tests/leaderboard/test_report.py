@@ -13,7 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from dpib.cli.main import app
-from dpib.comparison import judge, kendall
+from dpib.comparison import against_method, judge, kendall
+from dpib.errors import ConfigError
 from dpib.grids.grid import Finding, Selection, read_grid
 from dpib.job import make_spec
 from dpib.paper import beside, put_beside
@@ -190,6 +191,28 @@ def test_pictures_are_the_same_bytes_each_time_and_names_in_them_are_text() -> N
     for picture in first:
         words = "".join(ET.fromstring(picture.svg).itertext())
         assert "<b>&$x$" in words and "<script>" in words
+
+
+def test_results_against_a_method_tell_who_is_better_and_by_how_much() -> None:
+    frame = results(ROOT / "submissions")
+    table = against_method(frame, "dp-merf", known=frame)
+    assert "dp-merf" not in set(table["label"]) and "dp-merf +omniglot-28" in set(table["label"])
+    cell = table.query("dataset == 'mnist' and epsilon == 10").set_index("label")
+    assert cell.loc["pe", "verdict"] == "better" and cell.loc["dp-means", "verdict"] == "worse"
+    assert cell.loc["dp-lora +omniglot-28", "verdict"] == "fewer than 3 seeds"
+    reverse = against_method(frame, "pe", known=frame).query("dataset == 'mnist'").set_index("label")
+    assert reverse.loc["dp-merf", "difference"] == pytest.approx(-cell.loc["pe", "difference"])
+    assert reverse.loc["dp-merf", "interval"] == pytest.approx(cell.loc["pe", "interval"])
+    with pytest.raises(ConfigError, match="dp-merf, "):
+        against_method(frame, "dpmerf")
+
+    arguments = ["results", "--runs", str(ROOT / "submissions"), "--dataset", "mnist", "--against", "dp-merf"]
+    call = CliRunner().invoke
+    shown = call(app, arguments).stdout
+    assert "less dp-merf" in shown and "better" in shown
+    rows = json.loads(call(app, [*arguments, "--json"]).stdout)
+    assert {row["verdict"] for row in rows} >= {"better", "worse", "fewer than 3 seeds"}
+    assert "verdict" in call(app, [*arguments, "--latex"]).stdout
 
 
 def test_results_against_the_paper_exports() -> None:

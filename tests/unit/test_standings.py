@@ -33,6 +33,15 @@ def test_clearly_different_methods_are_ordered_and_close_ones_share_ranks() -> N
     assert ranks == {"a": (1, 1), "b": (2, 3), "c": (2, 3)}
 
 
+def test_a_choice_of_records_has_the_intervals_of_all_of_them() -> None:
+    everything = pd.concat([_records({"a": [90, 94, 86]}), _records({"a": [80], "b": [50, 51, 52]}, epsilon=10.0)])
+    chosen = everything[everything["epsilon"] == 10.0]
+    whole = standings(everything).query("epsilon == 10").set_index("method")
+    for known, same in ((everything, True), (None, False)):
+        part = standings(chosen, known=known).set_index("method")
+        assert np.allclose(part["high"], whole["high"]) is same
+
+
 def test_references_and_fewer_than_three_seeds_are_shown_but_not_ranked() -> None:
     table = standings(_records({"real": [98, 98, 98], "a": [80, 81], "b": [70, 70, 70]}, references=("real",)))
     by = table.set_index("method")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,23 +17,27 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def print_standings(frame: pd.DataFrame) -> None:
-    """Print the ranked table, one block per dataset and ε."""
-    from dpib.query import display_name
-    from dpib.standings import MIN_SEEDS, standings
+_IN_LATEX = (
+    *("dataset", "epsilon", "method", "variant", "preludes", "public", "mean", "low", "high", "seeds"),
+    *("rank_best", "rank_worst"),
+)
 
-    table = standings(frame)
+
+def print_standings(table: pd.DataFrame) -> None:
+    """Print the ranked table, one block per dataset and ε."""
+    from dpib.query import label_of
+    from dpib.standings import MIN_SEEDS
+
     for (track, dataset, epsilon), cell in table.groupby(["track", "dataset", "epsilon"]):
         typer.echo(f"\n{dataset}, ε = {epsilon:g} ({track})")
         rows = []
         for row in cell.itertuples():
             rank = f"{row.rank_best}" if row.rank_best == row.rank_worst else f"{row.rank_best}-{row.rank_worst}"
             standing = rank if row.ranked else ("reference" if row.reference else f"{row.seeds} of {MIN_SEEDS} seeds")
-            name = display_name(row.method, row.variant, row.public, row.pretrain, row.preludes)
             rows.append(
                 (
                     standing,
-                    name + (" (tuned)" if row.tuned else ""),
+                    label_of(row) + (" (tuned)" if row.tuned else ""),
                     f"{row.mean:.1f} ± {row.high - row.mean:.1f}",
                     row.seeds,
                     "∞" if row.spent_epsilon != row.spent_epsilon else f"{row.spent_epsilon:.3f}",
@@ -40,18 +47,17 @@ def print_standings(frame: pd.DataFrame) -> None:
         print_table(("rank", "method", "Acc % (Noisy SenV)", "seeds", "ε spent", "per run"), rows)
 
 
-def _print_against_paper(frame: pd.DataFrame) -> None:
+def _print_against_paper(table: pd.DataFrame) -> None:
     """Print our means beside the paper's numbers, and how the ranks of methods agree."""
-    from dpib.comparison import against_paper, kendall
+    from dpib.comparison import kendall
     from dpib.paper import REMARK
-    from dpib.query import display_name
+    from dpib.query import label_of
 
-    table = against_paper(frame)
     rows = (
         (
             row.dataset + (" *" if row.copy_of_data else ""),
             f"{row.epsilon:g}",
-            display_name(row.method, row.variant, row.public, row.pretrain, row.preludes),
+            label_of(row),
             f"{row.mean:.1f} ± {row.high - row.mean:.1f}",
             row.seeds,
             "" if row.paper != row.paper else f"{row.paper:.1f}",
@@ -65,11 +71,57 @@ def _print_against_paper(frame: pd.DataFrame) -> None:
     note(REMARK)
 
 
-def _why_nothing(runs: Path) -> str:
-    """Return why a query found nothing, and what there is."""
-    from dpib.query import results as query
+def _print_against_method(table: pd.DataFrame, name: str) -> None:
+    """Print by how much each configuration is better or worse than one of them."""
+    rows = (
+        (
+            row.dataset,
+            f"{row.epsilon:g}",
+            row.label + (" (tuned)" if row.tuned else ""),
+            f"{row.mean:.1f}",
+            row.seeds,
+            f"{row.difference:+.1f} ± {row.interval:.1f}",
+            row.verdict,
+        )
+        for row in table.itertuples()
+    )
+    print_table(("dataset", "ε", "method", "Acc %", "seeds", f"less {name}", ""), rows)
 
-    everything = query(runs)
+
+@dataclass(frozen=True)
+class _View:
+    """One answer in the forms it can be asked for.
+
+    Attributes:
+        rows: for JSON and CSV.
+        standings: for LaTeX, with these ``extra`` columns.
+        show: prints them for a person.
+    """
+
+    rows: pd.DataFrame
+    standings: pd.DataFrame
+    extra: tuple[str, ...]
+    show: Callable[[pd.DataFrame], None]
+
+
+def _view(frame: pd.DataFrame, known: pd.DataFrame, against: str | None, table: str) -> _View:
+    """Return records as they are, beside the paper's numbers, or as differences to one method's."""
+    from dpib.comparison import against_method, against_paper
+    from dpib.paper import put_beside
+    from dpib.standings import standings
+
+    if against is None or frame.empty:
+        return _View(frame, standings(frame, known=known), (), print_standings)
+    if against == "paper":
+        frame = put_beside(frame, table)
+        return _View(frame, against_paper(frame, known), ("paper",), _print_against_paper)
+    compared = against_method(frame, against, known)
+    show = partial(_print_against_method, name=against)
+    return _View(compared, compared, ("difference", "interval", "verdict"), show)
+
+
+def _why_nothing(everything: pd.DataFrame, runs: Path) -> str:
+    """Return why a query found nothing, and what there is."""
     if everything.empty:
         return f"No records below {runs}. Start with: dpib run dp-merf --dataset digits --epsilon 10 --track demo"
     columns = ("track", "dataset", "method", "epsilon")
@@ -86,7 +138,10 @@ def results(
     public: Annotated[str | None, typer.Option(help="Keep this public data; none for none.")] = None,
     variant: Annotated[str | None, typer.Option(help="Keep this variant.")] = None,
     seed: Annotated[int | None, typer.Option(help="Keep this seed.")] = None,
-    against: Annotated[str | None, typer.Option(help="paper: put the paper's numbers beside ours.")] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(help="paper: its numbers beside ours. A method as the table calls it: differences to it."),
+    ] = None,
     table: Annotated[str, typer.Option(help="The paper's table that goes first with --against, e.g. XIII.")] = "",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per record.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV, one line per record.")] = False,
@@ -100,52 +155,32 @@ def results(
         dpib results --track lite --dataset mnist
 
         dpib results --runs submissions --against paper
+
+        dpib results --track lite --against dp-merf
     """
     from dpib.errors import ConfigError
-    from dpib.paper import put_beside, tables
+    from dpib.paper import tables
     from dpib.query import results as query
-    from dpib.standings import standings
+    from dpib.query import select
 
-    if against not in (None, "paper"):
-        raise ConfigError(f"Expected --against paper, got '{against}'.")
+    if table and against != "paper":
+        raise ConfigError("--table is one of the paper's: it goes with --against paper.")
     if table and table not in tables():
         raise ConfigError(f"No table '{table}' of the paper. Known: {', '.join(tables())}.")
     if runs != DEFAULT_RUNS and not runs.is_dir():
         raise ConfigError(f"No folder of runs at {runs}.")
-    frame = query(
-        runs, track=track, dataset=dataset, method=method, epsilon=epsilon, public=public, variant=variant, seed=seed
-    )
-    if against and len(frame):
-        frame = put_beside(frame, table)
+    everything = query(runs)
+    wishes = {"dataset": dataset, "method": method, "epsilon": epsilon, "public": public, "variant": variant}
+    frame = select(everything, track=track, seed=seed, **wishes)
+    view = _view(frame, everything, against, table)
     if json:
-        rows = frame.astype(object).where(frame.notna(), None).to_dict(orient="records") if len(frame) else []
-        print_json(rows)
+        rows = view.rows
+        print_json(rows.astype(object).where(rows.notna(), None).to_dict(orient="records") if len(rows) else [])
     elif frame.empty:
-        note(_why_nothing(runs))
+        note(_why_nothing(everything, runs))
     elif csv:
-        typer.echo(frame.to_csv(index=False), nl=False)
+        typer.echo(view.rows.to_csv(index=False), nl=False)
     elif latex:
-        columns = [
-            "dataset",
-            "epsilon",
-            "method",
-            "variant",
-            "preludes",
-            "public",
-            "mean",
-            "low",
-            "high",
-            "seeds",
-            "rank_best",
-            "rank_worst",
-        ]
-        shown = standings(frame)
-        if against:
-            from dpib.comparison import against_paper
-
-            shown, columns = against_paper(frame), [*columns, "paper"]
-        typer.echo(shown[columns].to_latex(index=False, float_format="%.1f", escape=True))
-    elif against:
-        _print_against_paper(frame)
+        typer.echo(view.standings[[*_IN_LATEX, *view.extra]].to_latex(index=False, float_format="%.1f", escape=True))
     else:
-        print_standings(frame)
+        view.show(view.standings)

@@ -69,9 +69,10 @@ def run_grid(
 def _print_standings(runs: Path, ids: list[str]) -> None:
     from dpib.cli.results import print_standings
     from dpib.query import results
+    from dpib.standings import standings
 
     frame = results(runs)
-    print_standings(frame[frame["id"].isin(ids)])
+    print_standings(standings(frame[frame["id"].isin(ids)], known=frame))
 
 
 def _print_failures(failed: Sequence[Outcome], total: int, runs: Path) -> None:

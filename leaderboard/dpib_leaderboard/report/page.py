@@ -16,10 +16,10 @@ from dpib.comparison import RULE, Judged, against_paper, judge
 from dpib.files import write_atomically, write_text_atomically
 from dpib.grids.grid import Grid
 from dpib.paper import REMARK, put_beside
-from dpib.query import KEYS, results
+from dpib.query import KEYS, label_of, results
 from dpib_leaderboard.report import tables
 from dpib_leaderboard.report.figures import Picture, pictures
-from dpib_leaderboard.report.tables import Table, label_of
+from dpib_leaderboard.report.tables import Table
 
 ACCOUNT = (
     "Every ε of ours is what a ledger of all accesses to private images amounts to, by PLD for adding or removing one "
@@ -36,14 +36,19 @@ figure img{width:300px;image-rendering:pixelated}img.plot{max-width:100%;margin:
 _WEBP_QUALITY = 80
 
 
-def records_of(grid: Grid, folders: Iterable[Path]) -> pd.DataFrame:
-    """Return the records of a grid's runs, as ``dpib.results`` does; the newest where a run was recorded twice."""
+def records_below(folders: Iterable[Path]) -> pd.DataFrame:
+    """Return the records below several folders, as ``dpib.results`` does for one."""
     frames = [frame for folder in folders if len(frame := results(folder))]
-    if not frames:
-        return pd.DataFrame()
+    return pd.concat(frames).drop_duplicates("id") if frames else pd.DataFrame()
+
+
+def records_of(grid: Grid, records: pd.DataFrame) -> pd.DataFrame:
+    """Return the records of a grid's runs; the newest where a run was recorded twice."""
+    if records.empty:
+        return records
     wanted = pd.DataFrame({(*_spec_key(unit.spec.model_dump()),) for unit in grid.units}, columns=[*_SPEC])
-    frame = pd.concat(frames).drop_duplicates("id")
-    return frame.merge(wanted, on=[*_SPEC]).sort_values("created").drop_duplicates([*KEYS, "seed"], keep="last")
+    found = records.merge(wanted, on=[*_SPEC])
+    return found.sort_values("created").drop_duplicates([*KEYS, "seed"], keep="last")
 
 
 _SPEC = ("track", "dataset", "epsilon", "method", "variant", "public", "pretrain", "preludes", "overrides", "seed")
@@ -101,14 +106,15 @@ def write_report(grid: Grid, folders: Iterable[Path], out: Path) -> list[Judged]
         folders: of runs, or results stores.
         out: made if it is not there.
     """
-    frame = records_of(grid, folders)
+    records = records_below(folders)
+    frame = records_of(grid, records)
     if frame.empty:
         empty = [judge(finding, frame) for finding in grid.findings]
         told = _html(tables.findings(empty), "text") if empty else ""
         _write_page(out, grid, f"<p>None of its {len(grid.units)} runs has a record.</p>{told}")
         return empty
     frame = put_beside(frame, grid.paper)
-    table = against_paper(frame)
+    table = against_paper(frame, known=records)
     judged = [judge(finding, table) for finding in grid.findings]
     labels = pd.Series([label_of(row) for row in table.itertuples()], index=table.index)
     drawn = list(pictures(table, labels))

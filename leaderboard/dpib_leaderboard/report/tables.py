@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from dpib.comparison import Judged, kendall
-from dpib.query import COSTS, KEYS, display_name, score_columns
+from dpib.query import COSTS, KEYS, label_of, score_columns
 from dpib_leaderboard.wins import win_matrices
 
 _RESOURCES = {
@@ -30,12 +30,6 @@ class Table:
 
     columns: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
-
-
-def label_of(row: Any) -> str:
-    """Return a configuration in words."""
-    name = display_name(row.method, row.variant, row.public, row.pretrain, row.preludes)
-    return f"{name} {row.overrides}".strip()
 
 
 def _place(row: Any) -> tuple[str, str, str]:
