@@ -12,7 +12,7 @@ import pandas as pd
 from dpib.errors import RecordError
 from dpib.progress import PRETRAIN_STAGE
 from dpib.records import RunRecord, load_record
-from dpib.spec import canonical_json
+from dpib.spec import SELECTION, canonical_json
 
 PROTOCOLS = ("noisy-senv", "synv", "testfix", "senv")
 KEYS = ("track", "dataset", "epsilon", "method", "variant", "public", "pretrain", "preludes", "overrides", "tuned")
@@ -88,8 +88,10 @@ def _costs(record: RunRecord) -> dict[str, float]:
     of private images, and generation. They are told apart by the names of stages.
     """
     seconds = record.cost.seconds
-    own_pretraining = sum(took for name, took in seconds.items() if name.startswith("pretrain "))
-    pretraining = max(seconds.get(PRETRAIN_STAGE, 0.0), own_pretraining)  # the former holds the latter, if shared
+    shared = seconds.get(PRETRAIN_STAGE, 0.0)
+    pretrains = sum(took for name, took in seconds.items() if name.startswith("pretrain "))
+    selects = any(one.name == SELECTION for one in record.method.preludes)  # then it pretrains in its own state
+    pretraining = shared + pretrains if selects else max(shared, pretrains)
     generation = seconds.get("generate", 0.0)
     judges = {f"train {score.classifier}" for score in record.scores}
     others = [took for name, took in seconds.items() if name in judges or name.startswith(("features of ", "load "))]
