@@ -66,12 +66,12 @@ def against_method(frame: pd.DataFrame, name: str, known: pd.DataFrame | None = 
         there = ", ".join(sorted(set(table["label"])))
         raise ConfigError(f"No record is of '{name}'. Expected --against paper, or what one of them is of: {there}.")
     cell = ["track", "dataset", "epsilon"]
-    rival = chosen[[*cell, "method", "mean", "stderr", "freedom", "seeds"]]
+    rival = chosen[[*cell, "mean", "stderr", "freedom", "source", "seeds"]]
     pairs = table.merge(rival, on=cell, suffixes=("", "_than"))
     pairs = pairs[(pairs["label"] != name) | pairs["tuned"]].reset_index(drop=True)
     ours, theirs = ((pairs[f"stderr{side}"], pairs[f"freedom{side}"]) for side in ("", "_than"))
     difference = pairs["mean"] - pairs["mean_than"]
-    interval = half_width_of_difference(ours, theirs, pairs["method"] == pairs["method_than"])
+    interval = half_width_of_difference(ours, theirs, pairs["source"] == pairs["source_than"])
     few = pairs[["seeds", "seeds_than"]].min(axis=1) < MIN_SEEDS
     verdict = np.select(
         [few, difference > interval, difference < -interval],
@@ -182,7 +182,7 @@ def _means(better: pd.DataFrame, than: pd.DataFrame, cell: list[str]) -> tuple[f
     rows = pd.concat([better.assign(sign=1.0), than.assign(sign=-1.0)], ignore_index=True)
     n_methods = rows.groupby([*cell, "sign"])["mean"].transform("size")
     weight = rows["sign"] / n_methods / rows.groupby(cell).ngroups
-    interval = half_width_of_sum((weight * rows["stderr"]) ** 2, rows["freedom"], rows["method"])
+    interval = half_width_of_sum((weight * rows["stderr"]) ** 2, rows["freedom"], rows["source"])
     return float((weight * rows["mean"]).sum()), interval, ""
 
 
@@ -190,7 +190,7 @@ def _weakest_pair(better: pd.DataFrame, than: pd.DataFrame, cell: list[str]) -> 
     """Return difference, interval and names of the pair that speaks most against a finding about every method."""
     pairs = better.merge(than, on=cell, suffixes=("", "_than"))
     ours, theirs = ((pairs[f"stderr{side}"], pairs[f"freedom{side}"]) for side in ("", "_than"))
-    same = pairs["method"] == pairs["method_than"]
+    same = pairs["source"] == pairs["source_than"]
     interval = half_width_of_difference(ours, theirs, same, intervals=len(pairs))
     pairs = pairs.assign(difference=pairs["mean"] - pairs["mean_than"], interval=interval)
     weakest = pairs.loc[(pairs["difference"] / pairs["interval"]).idxmin()]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dpib.query import KEYS
-from dpib.uncertainty import freedom_of_sum, half_width, half_width_of_difference, seed_variances
+from dpib.uncertainty import PLACE, freedom_of_sum, half_width, half_width_of_difference, seed_variances
 
 MIN_SEEDS = 3
 """Fewer repetitions are shown, not ranked."""
@@ -23,7 +23,7 @@ def _rank_cell(cell: pd.DataFrame) -> pd.DataFrame:
     ranked = cell["ranked"].to_numpy()
     mean, error, freedom = (cell[name].to_numpy() for name in ("mean", "stderr", "freedom"))
     rows, columns = (error[:, None], freedom[:, None]), (error[None, :], freedom[None, :])
-    same = cell["method"].to_numpy()[:, None] == cell["method"].to_numpy()[None, :]
+    same = cell["source"].to_numpy()[:, None] == cell["source"].to_numpy()[None, :]
     surely = (mean[:, None] - mean[None, :]) > half_width_of_difference(rows, columns, same)
     surely &= ranked[:, None] & ranked[None, :]
     best = 1 + surely.sum(axis=0)
@@ -49,12 +49,14 @@ def standings(frame: pd.DataFrame, value: str = HEADLINE, known: pd.DataFrame | 
             intervals are the same whatever is chosen.
 
     Returns:
-        Columns: the keys, ``mean``, ``stderr`` and its degrees of ``freedom``, ``low``, ``high`` (95 %), ``seeds``,
-        ``reference``, ``ranked``, ``rank_best`` and ``rank_worst`` (0 where not ranked). References and methods with
-        fewer than three seeds are not ranked. Records with a changed setting (``tuned``) form rows of their own.
+        Columns: the keys, ``mean``, ``stderr``, its degrees of ``freedom`` and the ``source`` of its variance over
+        seeds, ``low``, ``high`` (95 %), ``seeds``, ``reference``, ``ranked``, ``rank_best`` and ``rank_worst`` (0 where
+        not ranked). References and methods with fewer than three seeds are not ranked. Records with a changed setting
+        (``tuned``) form rows of their own.
     """
     if frame.empty or value not in frame:
-        return pd.DataFrame(columns=[*KEYS, "mean", "stderr", "freedom", "low", "high", "seeds", "reference", "ranked"])
+        uncertainty = ("mean", "stderr", "freedom", "source", "low", "high")
+        return pd.DataFrame(columns=[*KEYS, *uncertainty, "seeds", "reference", "ranked"])
     frame, known = (_newest(records, value) for records in (frame, frame if known is None else known))
     table = frame.groupby(list(KEYS), as_index=False).agg(
         mean=(value, "mean"),
@@ -64,9 +66,10 @@ def standings(frame: pd.DataFrame, value: str = HEADLINE, known: pd.DataFrame | 
         spent_epsilon=("spent_epsilon", "max"),
         minutes=("minutes", "mean"),
     )
-    over_seeds = seed_variances(known, value).loc[list(zip(table["track"], table["method"], strict=True))]
+    over_seeds = seed_variances(known, value).loc[pd.MultiIndex.from_frame(table[list(PLACE)])]
     parts = over_seeds["variance"].to_numpy() / table["seeds"], table["test_error"].fillna(0.0) ** 2
     table["stderr"] = np.sqrt(sum(parts))
+    table["source"] = over_seeds["source"].to_numpy()
     table["freedom"] = freedom_of_sum(parts, (over_seeds["freedom"], np.full(len(table), np.inf)))
     half = half_width(table["stderr"], table["freedom"])
     table["low"], table["high"] = table["mean"] - half, table["mean"] + half

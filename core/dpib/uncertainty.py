@@ -1,8 +1,8 @@
 """What seeds and a finite test set leave uncertain: intervals of means and of differences. Imports no torch.
 
-The mean over k seeds has the variance s²/k + e²: s² is the method's own variance over seeds, pooled over its cells of
-the track, e the binomial error of the test set. Quantiles are Student's, with the degrees of freedom of s² by Welch
-and Satterthwaite, so a variance known from few seeds widens an interval as it must.
+The mean over k seeds has the variance s²/k + e²: s² is the method's own variance over seeds on that dataset at that ε,
+whatever its settings, e the binomial error of the test set. Quantiles are Student's, with the degrees of freedom of s²
+by Welch and Satterthwaite, so a variance known from few seeds widens an interval as it must.
 """
 
 from __future__ import annotations
@@ -17,25 +17,34 @@ from dpib.query import KEYS
 LEVEL = 0.95
 
 
-def seed_variances(frame: pd.DataFrame, value: str) -> pd.DataFrame:
-    """Return ``variance`` and ``freedom`` by track and method.
+PLACE = ("track", "dataset", "epsilon", "method")
+"""What has one variance over seeds: how much a method depends on chance changes with the data and the noise."""
+_POOLS = (PLACE, ("track", "method"), ("track",))
+"""Where a variance is taken from, the first that has two seeds of one setting."""
 
-    A method without two seeds in any cell takes what all methods of its track have together; a track without any is
-    taken to have none: variance 0, infinitely many degrees.
+
+def seed_variances(frame: pd.DataFrame, value: str) -> pd.DataFrame:
+    """Return ``variance``, ``freedom`` and ``source`` by ``PLACE``.
+
+    A method without two seeds of one setting in a cell takes what its settings in other cells have together, without
+    any there what all methods of its track have; a track without any is taken to have none: variance 0, infinitely
+    many degrees. ``source`` tells one estimate from another.
     """
-    cells = frame.groupby(list(KEYS))[value].agg(["var", "count"]).reset_index().query("count > 1")
-    cells = cells.assign(freedom=cells["count"] - 1, squares=cells["var"] * (cells["count"] - 1))
-    sums = ["squares", "freedom"]
-    of_method, of_track = cells.groupby(["track", "method"])[sums].sum(), cells.groupby("track")[sums].sum()
-    known = {}
-    for pair in set(zip(frame["track"], frame["method"], strict=True)):
-        squares, freedom = next(
-            (tuple(table.loc[key]) for table, key in ((of_method, pair), (of_track, pair[0])) if key in table.index),
-            (0.0, np.inf),
-        )
-        known[pair] = (squares / freedom, float(freedom))
-    index = pd.MultiIndex.from_tuples(known, names=["track", "method"])
-    return pd.DataFrame(known.values(), index=index, columns=["variance", "freedom"])
+    settings = frame.groupby(list(KEYS))[value].agg(["var", "count"]).reset_index().query("count > 1")
+    settings = settings.assign(freedom=settings["count"] - 1, squares=settings["var"] * (settings["count"] - 1))
+    pools = [settings.groupby(list(pool))[["squares", "freedom"]].sum() for pool in _POOLS]
+    places = frame[list(PLACE)].drop_duplicates()
+    known = []
+    for place in places.to_dict("records"):
+        keys = (tuple(place[name] for name in pool) if len(pool) > 1 else place[pool[0]] for pool in _POOLS)
+        found = next(((pool.loc[key], key) for pool, key in zip(pools, keys, strict=True) if key in pool.index), None)
+        if found is None:
+            known.append((0.0, np.inf, ""))
+        else:
+            sums, key = found
+            known.append((sums["squares"] / sums["freedom"], float(sums["freedom"]), str(key)))
+    index = pd.MultiIndex.from_frame(places)
+    return pd.DataFrame(known, index=index, columns=["variance", "freedom", "source"])
 
 
 def freedom_of_sum(parts: Any, freedoms: Any) -> Any:
@@ -81,7 +90,7 @@ def half_width_of_difference(one: tuple[Any, Any], other: tuple[Any, Any], same:
     Args:
         one: standard errors and degrees of freedom of one side.
         other: of the other.
-        same: whether both variances were estimated from the same runs: two settings of one method.
+        same: whether both variances are one estimate: those of two settings of one method in one cell.
         intervals: how many shall hold together (Bonferroni).
     """
     squares = np.square(one[0]) + np.square(other[0])

@@ -144,7 +144,7 @@ def _standing(entries: Sequence[Entry]) -> list[Entry]:
 
 def _half_width(one: Any, other: Any) -> float:
     sides = (one.stderr, one.freedom), (other.stderr, other.freedom)
-    return float(half_width_of_difference(*sides, same=one.method == other.method))
+    return float(half_width_of_difference(*sides, same=one.source == other.source))
 
 
 def tie_groups(cell: pd.DataFrame) -> list[int]:

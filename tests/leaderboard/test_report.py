@@ -57,6 +57,7 @@ def _table(**means: tuple[float, int]) -> pd.DataFrame:
             "mean": mean,
             "stderr": 1.0,
             "freedom": np.inf,
+            "source": name,
             "seeds": seeds,
             "tuned": False,
         }

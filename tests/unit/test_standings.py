@@ -64,14 +64,26 @@ def test_an_unstable_method_neither_hides_behind_the_others_nor_blurs_them() -> 
     assert (table.loc["steady", "rank_worst"], table.loc["near", "rank_worst"]) == (2, 3)  # wild may be better
 
 
-def test_seeds_are_pooled_over_a_methods_cells_and_one_seed_borrows_from_the_track() -> None:
-    several = pd.concat([_records({"a": [79, 80, 81]}), _records({"a": [58, 60, 62]}, epsilon=10.0)])
-    table = standings(pd.concat([several, _records({"b": [50]}, accuracy_stderr=0.0)]))
+def test_seeds_are_pooled_over_a_methods_settings_in_one_cell_and_not_over_cells() -> None:
+    """How much chance does depends on ε: a spread at one says nothing of another."""
+    quiet = pd.concat([_records({"a": [79, 80, 81]}), _records({"a": [58, 60, 62]}, public="p")])
+    table = standings(pd.concat([quiet, _records({"a": [10, 30, 50]}, epsilon=0.2)])).set_index(["epsilon", "public"])
     pooled = (2 * 1.0 + 2 * 4.0) / 4
-    for row in table[table["method"] == "a"].itertuples():
-        assert row.stderr == pytest.approx(np.sqrt(pooled / 3 + 0.3**2))
-    (alone,) = table[table["method"] == "b"].itertuples()
-    assert alone.stderr == pytest.approx(np.sqrt(pooled)) and alone.freedom == pytest.approx(4)
+    for public in ("none", "p"):
+        assert table.loc[(1.0, public), "stderr"] == pytest.approx(np.sqrt(pooled / 3 + 0.3**2))
+    assert table.loc[(0.2, "none"), "stderr"] == pytest.approx(np.sqrt(400 / 3 + 0.3**2))
+    assert table["source"].nunique() == 2
+
+
+def test_one_seed_borrows_from_other_cells_of_its_method_and_else_from_the_track() -> None:
+    several = pd.concat([_records({"a": [79, 80, 81]}), _records({"a": [58, 60, 62]}, epsilon=10.0)])
+    lonely = [_records({name: [50]}, epsilon=0.2, accuracy_stderr=0.0) for name in ("a", "b")]
+    table = (
+        standings(pd.concat([several, *lonely, _records({"c": [1, 2]})])).query("epsilon == 0.2").set_index("method")
+    )
+    of_a, of_all = (2 * 1.0 + 2 * 4.0) / 4, (2 * 1.0 + 2 * 4.0 + 0.5) / 5
+    assert table["stderr"].to_dict() == pytest.approx({"a": np.sqrt(of_a), "b": np.sqrt(of_all)})
+    assert table["freedom"].to_dict() == pytest.approx({"a": 4, "b": 5})
 
 
 def test_intervals_are_those_of_welch() -> None:
@@ -97,7 +109,7 @@ def test_two_settings_of_one_method_are_compared_as_by_students_test_on_pooled_v
     between = ttest_ind(a, b, equal_var=True).confidence_interval(LEVEL)
     expected = (between.high - between.low) / 2
     assert half_width_of_difference(*sides, same=True) == pytest.approx(expected)
-    judged = half_width_of_sum(table["stderr"] ** 2, table["freedom"], table["method"])
+    judged = half_width_of_sum(table["stderr"] ** 2, table["freedom"], table["source"])
     assert judged == pytest.approx(expected)
 
 

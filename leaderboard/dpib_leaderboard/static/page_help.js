@@ -29,7 +29,7 @@ export function howToRead(board) {
     ),
     part(
       "Ranks",
-      p(`A cell is one track, dataset and ε. The interval of a mean holds the method's own variation over seeds, pooled over its cells of the track, and the error of the finite test set. A rank interval lists the ranks that remain possible: 1–3 means at most two methods may be better. A tie group holds the methods that are not surely worse than its best. Methods with fewer than ${board.min_seeds} seeds are shown without a rank.`),
+      p(`A cell is one track, dataset and ε. The interval of a mean holds the method's own variation over seeds in that cell, pooled over its settings, and the error of the finite test set. A rank interval lists the ranks that remain possible: 1–3 means at most two methods may be better. A tie group holds the methods that are not surely worse than its best. Methods with fewer than ${board.min_seeds} seeds are shown without a rank.`),
       p("Ranks are computed once, over all methods. Filters, search and sorting never move them. Over a whole track methods are ordered by mean rank, with an interval from resampling cells; a method that lacks a cell has no mean."),
       p("The win matrix counts, for two methods, the cells in which one rank interval lies wholly before the other. It appears once three methods are ranked in the same three cells."),
     ),
