@@ -64,10 +64,13 @@ def beside(spec: RunSpec, table: str = "") -> dict[str, float]:
     method = _REFERENCES.get(spec.method, spec.method)
     epsilon = "inf" if method == "no-dp" else f"{spec.epsilon:g}"
     name, colon, share = ("" if spec.public == "none" else spec.public).partition(":")
-    place = (_COPIES.get(name, name) + colon + share, "+".join(spec.preludes), spec.variant or "")
-    numbers = dict(_index().get((table, dataset, epsilon, method, *place), {}))
-    plain = not (share or spec.preludes or spec.variant) and spec.pretrain != "unconditional"
-    if plain and (spec.public == "none" or method in _PRETRAINED):
+    public = _COPIES.get(name, name) + colon + share
+    setting = ("+".join(spec.preludes), spec.variant or "")
+    numbers = dict(_index().get((table, dataset, epsilon, method, public, *setting), {}))
+    usual = not share and spec.pretrain != "unconditional"
+    if not numbers and usual and method in _PRETRAINED:  # most tables do not name the public images of all of them
+        numbers = dict(_index().get((table, dataset, epsilon, method, "", *setting), {}))
+    if usual and setting == ("", "") and (spec.public == "none" or method in _PRETRAINED):
         for general in _GENERAL:
             key = (general, _OTHER_NAMES.get(dataset, dataset), epsilon, method, "", "", "")
             numbers = _index().get(key, {}) | numbers
