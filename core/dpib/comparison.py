@@ -11,8 +11,8 @@ import pandas as pd
 
 from dpib.errors import ConfigError
 from dpib.grids.grid import Finding, Selection
-from dpib.query import KEYS, label_of
-from dpib.standings import HEADLINE, MIN_SEEDS, standings
+from dpib.query import KEYS, name_of
+from dpib.standings import CELL, HEADLINE, MIN_SEEDS, standings
 from dpib.uncertainty import half_width_of_difference, half_width_of_sum
 
 Verdict = Literal["holds", "does not hold", "cannot be told"]
@@ -60,14 +60,13 @@ def against_method(frame: pd.DataFrame, name: str, known: pd.DataFrame | None = 
         ConfigError: if no record is of that configuration.
     """
     table = standings(frame, known=known)
-    table = table.assign(label=[label_of(row) for row in table.itertuples()])
+    table = table.assign(label=[name_of(row) for row in table.itertuples()])
     chosen = table[(table["label"] == name) & ~table["tuned"]]
     if chosen.empty:
         there = ", ".join(sorted(set(table["label"])))
         raise ConfigError(f"No record is of '{name}'. Expected --against paper, or what one of them is of: {there}.")
-    cell = ["track", "dataset", "epsilon"]
-    rival = chosen[[*cell, "mean", "stderr", "freedom", "source", "seeds"]]
-    pairs = table.merge(rival, on=cell, suffixes=("", "_than"))
+    rival = chosen[[*CELL, "mean", "stderr", "freedom", "source", "seeds"]]
+    pairs = table.merge(rival, on=CELL, suffixes=("", "_than"))
     pairs = pairs[(pairs["label"] != name) | pairs["tuned"]].reset_index(drop=True)
     ours, theirs = ((pairs[f"stderr{side}"], pairs[f"freedom{side}"]) for side in ("", "_than"))
     difference = pairs["mean"] - pairs["mean_than"]

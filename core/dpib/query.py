@@ -32,7 +32,7 @@ def display_name(method: str, variant: str, public: str, pretrain: str, preludes
     return " ".join(filter(None, [*parts, pretrain if pretrain == "unconditional" else ""]))
 
 
-def label_of(row: Any) -> str:
+def name_of(row: Any) -> str:
     """Return the name of a row of records or standings, changed settings included."""
     return f"{display_name(row.method, row.variant, row.public, row.pretrain, row.preludes)} {row.overrides}".strip()
 

@@ -15,7 +15,7 @@ MIN_SEEDS = 3
 """Fewer repetitions are shown, not ranked."""
 
 HEADLINE = "accuracy[noisy-senv]"
-_CELL = ["track", "dataset", "epsilon"]
+CELL = ["track", "dataset", "epsilon"]
 
 
 def _rank_cell(cell: pd.DataFrame) -> pd.DataFrame:
@@ -74,5 +74,5 @@ def standings(frame: pd.DataFrame, value: str = HEADLINE, known: pd.DataFrame | 
     half = half_width(table["stderr"], table["freedom"])
     table["low"], table["high"] = table["mean"] - half, table["mean"] + half
     table["ranked"] = ~table["reference"] & (table["seeds"] >= MIN_SEEDS)
-    cells = [_rank_cell(cell) for _, cell in table.groupby(_CELL, sort=True)]
-    return pd.concat(cells).sort_values([*_CELL, "mean"], ascending=[True, True, True, False]).reset_index(drop=True)
+    cells = [_rank_cell(cell) for _, cell in table.groupby(CELL, sort=True)]
+    return pd.concat(cells).sort_values([*CELL, "mean"], ascending=[True, True, True, False]).reset_index(drop=True)

@@ -17,7 +17,7 @@ import pandas as pd
 from dpib.query import KEYS, row_of
 from dpib.records import RunRecord
 from dpib.spec import canonical_json
-from dpib.standings import HEADLINE, MIN_SEEDS, standings
+from dpib.standings import CELL, HEADLINE, MIN_SEEDS, standings
 from dpib.uncertainty import half_width_of_difference
 from dpib_leaderboard.cards import Cards, read_cards
 from dpib_leaderboard.entries import Entry, one_line
@@ -28,7 +28,6 @@ from dpib_leaderboard.reviews import LEVELS
 from dpib_leaderboard.wins import win_matrices
 
 SCHEMA = 1
-CELL = ("track", "dataset", "epsilon")
 REFERENCE = "a reference, never ranked"
 GROUP = (*KEYS, "pool")
 """What makes records repetitions of one another; reviewed and unreviewed ones never mix."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -135,6 +136,17 @@ def test_the_report_of_shipped_records_stands_alone(tmp_path: Path) -> None:
         assert f"utility-{track}-{dataset}-10.pdf" in pictures and f"cost-{track}-{dataset}-10.pdf" in pictures
     assert "curves-lite-v1-mnist.pdf" in pictures and "curves-lite-v1-cifar10-jpeg75.pdf" not in pictures
     assert all((tmp_path / name).read_bytes().startswith(b"%PDF") for name in pictures)
+
+
+def test_a_damaged_grid_of_samples_is_left_out_with_a_warning(tmp_path: Path) -> None:
+    place = "lite-v1/mnist/dp-merf"
+    folder = next((ROOT / "submissions" / place).iterdir())
+    copy = tmp_path / "store" / place / folder.name
+    shutil.copytree(folder, copy)
+    (copy / "grid.png").write_bytes((copy / "grid.png").read_bytes()[:500])
+    with pytest.warns(UserWarning, match="left out: .*grid.png"):
+        write_report(read_grid(ROOT / "experiments/lite/utility.toml"), [copy.parents[3]], tmp_path)
+    assert "<figure>" not in (tmp_path / "index.html").read_text()
 
 
 def _shipped(grid: str) -> pd.DataFrame:

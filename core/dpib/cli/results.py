@@ -25,7 +25,7 @@ _IN_LATEX = (
 
 def print_standings(table: pd.DataFrame) -> None:
     """Print the ranked table, one block per dataset and ε."""
-    from dpib.query import label_of
+    from dpib.query import name_of
     from dpib.standings import MIN_SEEDS
 
     for (track, dataset, epsilon), cell in table.groupby(["track", "dataset", "epsilon"]):
@@ -37,7 +37,7 @@ def print_standings(table: pd.DataFrame) -> None:
             rows.append(
                 (
                     standing,
-                    label_of(row) + (" (tuned)" if row.tuned else ""),
+                    name_of(row) + (" (tuned)" if row.tuned else ""),
                     f"{row.mean:.1f} ± {row.high - row.mean:.1f}",
                     row.seeds,
                     "∞" if row.spent_epsilon != row.spent_epsilon else f"{row.spent_epsilon:.3f}",
@@ -51,13 +51,13 @@ def _print_against_paper(table: pd.DataFrame) -> None:
     """Print our means beside the paper's numbers, and how the ranks of methods agree."""
     from dpib.comparison import kendall
     from dpib.paper import REMARK
-    from dpib.query import label_of
+    from dpib.query import name_of
 
     rows = (
         (
             row.dataset + (" *" if row.copy_of_data else ""),
             f"{row.epsilon:g}",
-            label_of(row),
+            name_of(row),
             f"{row.mean:.1f} ± {row.high - row.mean:.1f}",
             row.seeds,
             "" if row.paper != row.paper else f"{row.paper:.1f}",

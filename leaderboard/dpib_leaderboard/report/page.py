@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 from collections.abc import Iterable, Iterator
 from html import escape
 from pathlib import Path
@@ -16,7 +17,7 @@ from dpib.comparison import RULE, Judged, against_paper, judge
 from dpib.files import write_atomically, write_text_atomically
 from dpib.grids.grid import Grid
 from dpib.paper import REMARK, put_beside
-from dpib.query import KEYS, label_of, results
+from dpib.query import KEYS, name_of, results
 from dpib_leaderboard.report import tables
 from dpib_leaderboard.report.figures import Picture, pictures
 from dpib_leaderboard.report.tables import Table
@@ -81,21 +82,32 @@ def _plot(picture: Picture) -> str:
 
 def _samples(frame: pd.DataFrame) -> str:
     """Return a grid of images of each configuration, at the largest ε; the rows of a grid are classes."""
-    labels = [label_of(row) for row in frame.itertuples()]
+    labels = [name_of(row) for row in frame.itertuples()]
     shown = frame.assign(label=labels).sort_values(["epsilon", "seed"], ascending=[False, True])
     figures = []
     for (dataset, label), rows in shown.groupby(["dataset", "label"]):
         row = next(rows.itertuples())
-        path = Path(str(row.path)) / "grid.png"
-        if path.exists():
-            compressed = io.BytesIO()
-            Image.open(path).convert("RGB").save(compressed, "WEBP", quality=_WEBP_QUALITY)
+        content = _compressed(Path(str(row.path)) / "grid.png")
+        if content:
             caption = escape(f"{dataset}, {label}, ε = {row.epsilon:g}")
             figures.append(
-                f'<figure><img alt="{caption}" src="data:image/webp;base64,'
-                f'{base64.b64encode(compressed.getvalue()).decode()}"><figcaption>{caption}</figcaption></figure>'
+                f'<figure><img alt="{caption}" src="data:image/webp;base64,{base64.b64encode(content).decode()}">'
+                f"<figcaption>{caption}</figcaption></figure>"
             )
     return "".join(figures)
+
+
+def _compressed(path: Path) -> bytes:
+    """Return a grid of images as WebP, empty if there is none; a damaged one warns and is left out."""
+    compressed = io.BytesIO()
+    try:
+        Image.open(path).convert("RGB").save(compressed, "WEBP", quality=_WEBP_QUALITY)
+    except FileNotFoundError:
+        return b""
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        warnings.warn(f"left out: {path}: {error}", stacklevel=2)
+        return b""
+    return compressed.getvalue()
 
 
 def write_report(grid: Grid, folders: Iterable[Path], out: Path) -> list[Judged]:
@@ -116,7 +128,7 @@ def write_report(grid: Grid, folders: Iterable[Path], out: Path) -> list[Judged]
     frame = put_beside(frame, grid.paper)
     table = against_paper(frame, known=records)
     judged = [judge(finding, table) for finding in grid.findings]
-    labels = pd.Series([label_of(row) for row in table.itertuples()], index=table.index)
+    labels = pd.Series([name_of(row) for row in table.itertuples()], index=table.index)
     drawn = list(pictures(table, labels))
     for picture in drawn:
         _write_bytes(out / f"{picture.name}.pdf", picture.pdf)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from dpib.comparison import Judged, kendall
-from dpib.query import COSTS, KEYS, label_of, score_columns
+from dpib.query import COSTS, KEYS, name_of, score_columns
 from dpib_leaderboard.wins import win_matrices
 
 _RESOURCES = {
@@ -33,7 +33,7 @@ class Table:
 
 
 def _place(row: Any) -> tuple[str, str, str]:
-    return row.dataset + (" *" if row.copy_of_data else ""), f"{row.epsilon:g}", label_of(row)
+    return row.dataset + (" *" if row.copy_of_data else ""), f"{row.epsilon:g}", name_of(row)
 
 
 def findings(judged: list[Judged]) -> Table:
@@ -110,7 +110,7 @@ def _beside(group: pd.DataFrame, ours: str, theirs: str) -> str:
 
 def wins(table: pd.DataFrame) -> Iterator[tuple[str, Table]]:
     """Yield by track in how many common cells the method of a row is surely better than that of a column."""
-    rows = table.assign(variant=[label_of(row).removeprefix(row.method).strip() for row in table.itertuples()])
+    rows = table.assign(variant=[name_of(row).removeprefix(row.method).strip() for row in table.itertuples()])
     for track, matrix in win_matrices(rows.to_dict(orient="records"), min_cells=1).items():
         names = [" ".join(filter(None, (one["method"], one["variant"]))) for one in matrix["methods"]]
         lines = [
