@@ -141,7 +141,8 @@ class RayRunner(Runner):
         try:
             ray.init(address=self.settings.address or "local", **options)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise ConfigError(f"No Ray cluster at '{self.settings.address or 'local'}': {error}") from error
+            hint = "If it was started with a token (~/.ray/auth_token), set RAY_AUTH_MODE=token."
+            raise ConfigError(f"No Ray cluster at '{self.settings.address or 'local'}': {error}. {hint}") from error
 
     def _run(self, tasks: Sequence[Task], on_event: OnEvent) -> Iterator[Outcome]:
         mailbox = _Mailbox.remote()  # type: ignore[attr-defined]
