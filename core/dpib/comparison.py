@@ -20,7 +20,8 @@ RULE = (
     "A finding holds if the better side's mean over the other's, averaged over the cells (dataset, ε) that have both, "
     "is above 0 by more than its 95 % interval, and does not if it is below 0 by as much. Cells where a method that "
     f"a side names has fewer than {MIN_SEEDS} seeds do not count. If no cell counts, or the interval holds 0, it "
-    "cannot be told at this budget. A finding about every method compares each of one side with each of the other, "
+    "cannot be told at this budget. A finding that names no method compares each private one with itself, so one that "
+    "only one side has does not count. A finding about every method compares each of one side with each of the other, "
     "with intervals that hold together at 95 % (Bonferroni): it holds if all are surely better, and does not if one is "
     "surely worse; the difference shown is that of the pair that speaks most against it."
 )
@@ -84,6 +85,7 @@ def against_method(frame: pd.DataFrame, name: str, known: pd.DataFrame | None = 
 class Agreement:
     """Kendall's τ between the order of our means and the paper's, in one cell."""
 
+    track: str
     dataset: str
     epsilon: float
     tau: float
@@ -99,10 +101,10 @@ def kendall(table: pd.DataFrame) -> Iterator[Agreement]:
     from scipy.stats import kendalltau
 
     both = table[table["paper"].notna() & ~table["reference"] & ~table["tuned"]]
-    for (dataset, epsilon), cell in both.groupby(["dataset", "epsilon"]):
+    for (track, dataset, epsilon), cell in both.groupby(CELL):
         if len(cell) >= MIN_METHODS:
             tau = float(kendalltau(cell["mean"], cell["paper"]).statistic)
-            yield Agreement(str(dataset), float(epsilon), tau, len(cell))
+            yield Agreement(str(track), str(dataset), float(epsilon), tau, len(cell))
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class Judged:
     Attributes:
         difference: better side less the other, in percentage points; None if nothing can be compared.
         interval: half-width of its 95 % interval.
-        cells: how many (dataset, ε) were compared: those with enough seeds or, if there is none, all with both sides.
+        cells: how many cells were compared: those with enough seeds or, if there is none, all with both sides.
         why: why it cannot be told; of a finding about every method, which pair the difference is of.
     """
 
@@ -134,12 +136,15 @@ def judge(finding: Finding, table: pd.DataFrame) -> Judged:
     if finding.better is None or finding.than is None:
         return Judged(finding, "cannot be told", why="no computed check")
     named = {*finding.better.model_dump(exclude_none=True), *finding.than.model_dump(exclude_none=True)}
-    cell = [name for name in ("dataset", "epsilon") if name not in named or _same(finding, name)] or ["all"]
+    cell = [name for name in CELL if name not in named or _same(finding, name)]
     if table.empty:
         return Judged(finding, "cannot be told", why="no records")
-    rows = table[~table["tuned"]].assign(all=0)
+    rows = table[~table["tuned"]]
     selections = finding.better, finding.than
     sides = [_chosen(rows, selection) for selection in selections]
+    if "method" not in named:
+        sides = [side[~side["reference"]] for side in sides]
+        sides = [*_in_common_cells(sides[0], sides[1], [*cell, "method"])]
     full = [_with_seeds(side, selection, cell) for side, selection in zip(sides, selections, strict=True)]
     enough = _in_common_cells(full[0], full[1], cell)
     better, than = enough if len(enough[0]) else _in_common_cells(sides[0], sides[1], cell)

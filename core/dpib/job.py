@@ -88,12 +88,17 @@ class Job:
         return {"method": self.spec.method, "config": config.model_dump(mode="json"), "task": task.canonical()}
 
     def shared_pretraining(self) -> str | None:
-        """Return what tells pretrainings that runs share from one another; None if this run shares none.
+        """Return what tells public stages that runs share from one another; None if this run shares none.
 
-        Images that a private query chose are pretrained on in the run's own state.
+        Images that a private query chose are pretrained on in the run's own state; what the query is made with is
+        shared.
         """
-        if self.public is None or any(one.card.anchor == "before-pretraining" for one in self.preludes):
+        if self.public is None:
             return None
+        queries = [one for one in self.preludes if one.card.anchor == "before-pretraining"]
+        if queries:
+            settings = [[one.card.name, one.resolved.config.model_dump(mode="json")] for one in queries]
+            return canonical_json([settings, self.dataset.task().canonical(), self.public.name])
         drawn_by = self.spec.seed if self.spec.draws else None
         return canonical_json([self.pretraining_basis(), self.spec.public, self.spec.pretrain, drawn_by])
 

@@ -122,21 +122,40 @@ def _forget_peak_memory() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
+def _peak_gpu_memory() -> int:
+    """Return the largest memory in bytes that tensors had on one GPU since ``CostClock`` began; 0 if none was used."""
+    import torch
+
+    if not torch.cuda.is_initialized():
+        return 0
+    return max(torch.cuda.max_memory_allocated(number) for number in range(torch.cuda.device_count()))
+
+
+def _forget_peak_gpu_memory() -> None:
+    import torch
+
+    if torch.cuda.is_initialized():
+        for number in range(torch.cuda.device_count()):
+            torch.cuda.reset_peak_memory_stats(number)
+
+
 class CostClock:
     """Observer that adds up seconds per stage and peak memory over all sessions of a run, kept in ``cost.json``."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         stored: dict[str, Any] = (
-            json.loads(path.read_text()) if path.exists() else {"seconds": {}, "total": 0.0, "peak": 0}
+            json.loads(path.read_text()) if path.exists() else {"seconds": {}, "total": 0.0, "peak": 0, "gpu": 0}
         )
         self._before: dict[str, float] = stored["seconds"]
         self._peak: int = stored["peak"]
+        self._gpu: int = stored["gpu"]
         self._total_before: float = stored["total"]
         self._began = time.monotonic()
         self._now: dict[str, float] = {}
         self._saved = 0.0
         _forget_peak_memory()
+        _forget_peak_gpu_memory()
 
     def __call__(self, event: RunEvent) -> None:
         """Take note of how long a stage has run."""
@@ -151,9 +170,9 @@ class CostClock:
     def _save(self) -> None:
         self._saved = time.monotonic()
         self._peak = max(self._peak, _peak_memory())
-        write_text_atomically(
-            self._path, json.dumps({"seconds": self.seconds, "total": self._total, "peak": self._peak})
-        )
+        self._gpu = max(self._gpu, _peak_gpu_memory())
+        state = {"seconds": self.seconds, "total": self._total, "peak": self._peak, "gpu": self._gpu}
+        write_text_atomically(self._path, json.dumps(state))
 
     @property
     def _total(self) -> float:
@@ -168,16 +187,11 @@ class CostClock:
     def block(self, device: str) -> CostBlock:
         """Return the record's cost block."""
         self._save()
-        gpu = None
-        if device.startswith("cuda"):
-            import torch
-
-            gpu = torch.cuda.max_memory_allocated(device)
         return CostBlock(
             device=device,
             hardware=hardware_name(device),
             seconds=self.seconds,
             total_seconds=self._total,
             peak_memory_bytes=self._peak,
-            peak_gpu_bytes=gpu,
+            peak_gpu_bytes=self._gpu if device.startswith("cuda") else None,
         )

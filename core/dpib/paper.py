@@ -28,6 +28,9 @@ _REFERENCES = {"real": "no-dp"}
 _PRETRAINED = ("pe", "pdp-diffusion", "dp-ldm", "dp-ldm-sd", "dp-lora", "privimage")
 """Methods whose numbers in the general tables are with public images; those of the others are without."""
 _GENERAL = ("VIII", "VII*", "VII", "IX", "XVIII")
+_IMAGENET = ("imagenet-32", "imagenet-64", "imagenet-128")
+_DRAWINGS = ("omniglot-28", ("mnist", "fashion-mnist"))
+"""What takes the place of ImageNet on smaller tracks, for these datasets."""
 
 
 @cache
@@ -67,10 +70,11 @@ def beside(spec: RunSpec, table: str = "") -> dict[str, float]:
     public = _COPIES.get(name, name) + colon + share
     setting = ("+".join(spec.preludes), spec.variant or "")
     numbers = dict(_index().get((table, dataset, epsilon, method, public, *setting), {}))
-    usual = not share and spec.pretrain != "unconditional"
-    if not numbers and usual and method in _PRETRAINED:  # most tables do not name the public images of all of them
+    as_usual = public in _IMAGENET or (public == _DRAWINGS[0] and dataset in _DRAWINGS[1])
+    pretrained = method in _PRETRAINED and as_usual and spec.pretrain != "unconditional"
+    if not numbers and pretrained:  # most tables do not name the public images of all of them
         numbers = dict(_index().get((table, dataset, epsilon, method, "", *setting), {}))
-    if usual and setting == ("", "") and (spec.public == "none" or method in _PRETRAINED):
+    if setting == ("", "") and (not public or pretrained):
         for general in _GENERAL:
             key = (general, _OTHER_NAMES.get(dataset, dataset), epsilon, method, "", "", "")
             numbers = _index().get(key, {}) | numbers
@@ -90,7 +94,7 @@ def put_beside(frame: pd.DataFrame, table: str = "") -> pd.DataFrame:
             track=row["track"],
             public=row["public"],
             pretrain=row["pretrain"],
-            preludes=tuple(filter(None, str(row.get("preludes", "")).split("+"))),
+            preludes=tuple(filter(None, row["preludes"].split("+"))),
             variant=row["variant"] or None,
         )
         numbers = {} if row["tuned"] else beside(spec, table)

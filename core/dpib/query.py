@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,13 @@ import pandas as pd
 from dpib.errors import RecordError
 from dpib.progress import PRETRAIN_STAGE
 from dpib.records import RunRecord, load_record
-from dpib.spec import SELECTION, canonical_json
+from dpib.spec import SELECTION, RunSpec, canonical_json
 
 PROTOCOLS = ("noisy-senv", "synv", "testfix", "senv")
 KEYS = ("track", "dataset", "epsilon", "method", "variant", "public", "pretrain", "preludes", "overrides", "tuned")
 """What makes two records repetitions of one another: all of these agree, the seeds differ."""
 
-COSTS = ("minutes", "pretrain_minutes", "learn_minutes", "generate_minutes", "peak_gib")
+COSTS = ("minutes", "pretrain_minutes", "learn_minutes", "generate_minutes", "peak_gib", "peak_gpu_gib")
 _NO_SCORES = (
     *KEYS,
     *("seed", "status", "reference", "accuracy_stderr", "spent_epsilon", "delta", "assurance"),
@@ -28,7 +28,8 @@ _NO_SCORES = (
 
 def display_name(method: str, variant: str, public: str, pretrain: str, preludes: str) -> str:
     """Return how a configuration of a method is shown, e.g. ``"dp-gan + select-public +imagenet-32"``."""
-    parts = [method, variant, f"+ {preludes}" if preludes else "", "" if public == "none" else f"+{public}"]
+    before = f"+ {preludes.replace('+', ' + ')}" if preludes else ""
+    parts = [method, variant, before, "" if public == "none" else f"+{public}"]
     return " ".join(filter(None, [*parts, pretrain if pretrain == "unconditional" else ""]))
 
 
@@ -46,10 +47,9 @@ def find_records(folder: Path) -> Iterator[tuple[Path, RunRecord]]:
             warnings.warn(f"left out: {error}", stacklevel=2)
 
 
-def row_of(record: RunRecord) -> dict[str, object]:
-    """Return the flat row of one record: spec, headline scores in their units, privacy and cost."""
-    spec = record.task.spec
-    row: dict[str, object] = {
+def columns_of(spec: RunSpec) -> dict[str, Any]:
+    """Return a spec as columns of a table: what is not given is empty, several preludes are joined by ``+``."""
+    return {
         "track": spec.track,
         "dataset": spec.dataset,
         "epsilon": spec.epsilon,
@@ -57,10 +57,17 @@ def row_of(record: RunRecord) -> dict[str, object]:
         "variant": spec.variant or "",
         "public": spec.public,
         "pretrain": spec.pretrain,
-        "preludes": " + ".join(spec.preludes),
+        "preludes": "+".join(spec.preludes),
         "overrides": canonical_json(dict(spec.overrides)) if spec.overrides else "",
-        "tuned": record.method.tuned,
         "seed": spec.seed,
+    }
+
+
+def row_of(record: RunRecord) -> dict[str, object]:
+    """Return the flat row of one record: spec, headline scores in their units, privacy and cost."""
+    row: dict[str, object] = {
+        **columns_of(record.task.spec),
+        "tuned": record.method.tuned,
         "status": record.status,
         "reference": record.method.reference,
     }
@@ -82,7 +89,7 @@ def row_of(record: RunRecord) -> dict[str, object]:
 
 
 def _costs(record: RunRecord) -> dict[str, float]:
-    """Return minutes and memory; loading and scoring are in ``minutes`` alone.
+    """Return minutes and memory, NaN for that of a GPU that was not used; loading and scoring are in ``minutes`` alone.
 
     The phases are those of the paper's Table XIX: pretraining (in a run that found it made, nothing), what is learnt
     of private images, and generation. They are told apart by the names of stages.
@@ -90,15 +97,18 @@ def _costs(record: RunRecord) -> dict[str, float]:
     seconds = record.cost.seconds
     shared = seconds.get(PRETRAIN_STAGE, 0.0)
     pretrains = sum(took for name, took in seconds.items() if name.startswith("pretrain "))
-    selects = any(one.name == SELECTION for one in record.method.preludes)  # then it pretrains in its own state
-    pretraining = shared + pretrains if selects else max(shared, pretrains)
+    selects = any(event.label.startswith(SELECTION) for event in record.privacy.events)
+    selector = max(shared, seconds.get("train selector", 0.0))  # shared alone; a run pretrains on what it selected
+    pretraining = selector + pretrains if selects else max(shared, pretrains)
     generation = seconds.get("generate", 0.0)
     judges = {f"train {score.classifier}" for score in record.scores}
     others = [took for name, took in seconds.items() if name in judges or name.startswith(("features of ", "load "))]
     total = record.cost.total_seconds
     phases = (total, pretraining, max(total - pretraining - generation - sum(others), 0.0), generation)
     minutes = (round(took / 60, 3) for took in phases)
-    return dict(zip(COSTS, (*minutes, round(record.cost.peak_memory_bytes / 2**30, 2)), strict=True))
+    gpu = record.cost.peak_gpu_bytes
+    memory = record.cost.peak_memory_bytes, float("nan") if gpu is None else gpu
+    return dict(zip(COSTS, (*minutes, *(round(size / 2**30, 2) for size in memory)), strict=True))
 
 
 def score_columns(frame: pd.DataFrame) -> list[str]:
@@ -135,6 +145,20 @@ def results(
     rows = [{**row_of(record), "path": str(path.parent)} for path, record in find_records(Path(runs))]
     wishes = {"dataset": dataset, "method": method, "epsilon": epsilon, "public": public, "variant": variant}
     return select(pd.DataFrame(rows), track=track, seed=seed, **wishes)
+
+
+def records_below(folders: Iterable[Path]) -> pd.DataFrame:
+    """Return the records below several folders, as ``results`` does for one; each record once."""
+    frames = [frame for folder in folders if len(frame := results(folder))]
+    return pd.concat(frames, ignore_index=True).drop_duplicates("id") if frames else pd.DataFrame()
+
+
+def records_of(specs: Iterable[RunSpec], records: pd.DataFrame) -> pd.DataFrame:
+    """Return the records of these runs, the newest where a run was recorded twice."""
+    if records.empty:
+        return records
+    found = records.merge(pd.DataFrame([columns_of(spec) for spec in specs]))
+    return found.sort_values("created").drop_duplicates([*KEYS, "seed"], keep="last")
 
 
 def select(frame: pd.DataFrame, *, track: str | None = None, **wishes: object) -> pd.DataFrame:

@@ -18,14 +18,23 @@ HEADLINE = "accuracy[noisy-senv]"
 CELL = ["track", "dataset", "epsilon"]
 
 
-def _rank_cell(cell: pd.DataFrame) -> pd.DataFrame:
-    """Add rank bounds to one cell: how many are surely better, and how many are not surely worse."""
-    ranked = cell["ranked"].to_numpy()
+def surely_better(cell: pd.DataFrame) -> np.ndarray:
+    """Return, bool (n, n), whether the row's mean exceeds the column's by more than the interval of their difference.
+
+    Args:
+        cell: of ``standings``, one cell; what is not ranked is surely better than nothing, and nothing than it.
+    """
+    ranked = cell["ranked"].to_numpy(dtype=bool)
     mean, error, freedom = (cell[name].to_numpy() for name in ("mean", "stderr", "freedom"))
     rows, columns = (error[:, None], freedom[:, None]), (error[None, :], freedom[None, :])
     same = cell["source"].to_numpy()[:, None] == cell["source"].to_numpy()[None, :]
     surely = (mean[:, None] - mean[None, :]) > half_width_of_difference(rows, columns, same)
-    surely &= ranked[:, None] & ranked[None, :]
+    return np.asarray(surely & ranked[:, None] & ranked[None, :])
+
+
+def _rank_cell(cell: pd.DataFrame) -> pd.DataFrame:
+    """Add rank bounds to one cell: how many are surely better, and how many are not surely worse."""
+    ranked, surely = cell["ranked"].to_numpy(dtype=bool), surely_better(cell)
     best = 1 + surely.sum(axis=0)
     worst = ranked.sum() - surely.sum(axis=1)
     return cell.assign(

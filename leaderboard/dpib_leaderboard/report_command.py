@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dpib.errors import ConfigError
 from dpib.files import DEFAULT_RUNS
 
 
@@ -14,7 +15,10 @@ def report(
     grid: Annotated[Path, typer.Argument(help="A grid file.")],
     out: Annotated[Path, typer.Option(help="Folder for index.html and the pictures.")],
     runs: Annotated[Path, typer.Option(help="Folder of run folders.")] = DEFAULT_RUNS,
-    also: Annotated[list[Path] | None, typer.Option(help="Results store to read too; repeatable.")] = None,
+    also: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, file_okay=False, help="Results store to read too; repeatable."),
+    ] = None,
 ) -> None:
     """Write the report of an experiment: ours beside the paper's, plots, ranks, samples, and what its findings become.
 
@@ -26,6 +30,8 @@ def report(
     from dpib.grids.grid import read_grid
     from dpib_leaderboard.report.page import write_report
 
+    if runs != DEFAULT_RUNS and not runs.is_dir():
+        raise ConfigError(f"No folder of runs at {runs}.")
     judged = write_report(read_grid(grid), [runs, *(also or [])], out)
     if judged:
         print_table(("verdict", "finding", "why"), ((one.verdict, one.finding.text, one.why) for one in judged))

@@ -17,8 +17,9 @@ import pytest
 
 from dpib.audit.report import load_report
 from dpib.errors import ConfigError, UnknownName
-from dpib.grids.base import RunnerSettings
+from dpib.grids.base import RunnerSettings, Task
 from dpib.grids.execute import make_runner
+from dpib.job import make_spec
 from dpib.privacy.ledger import parse_charges, read_ledger_lines
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'dpib[ray]'")
@@ -148,6 +149,17 @@ def test_an_audit_of_a_single_file_method_runs_on_a_cluster(cluster: tuple[str, 
     report = load_report(out)
     assert report.verdict == "not refuted"
     assert all(control.as_expected for control in report.controls)
+
+
+def test_a_run_that_no_machine_can_do_fails_alone(cluster: tuple[str, int], tmp_path: Path) -> None:
+    small, large = (
+        Task(method, make_spec(method, "digits", 1.0, "demo").model_dump(mode="json"), str(tmp_path), **asks)
+        for method, asks in (("uniform", {}), ("dp-means", {"memory_bytes": 1 << 50}))
+    )
+    runner = make_runner("ray", RunnerSettings(address=cluster[0]))
+    outcomes = {one.name: one for one in runner.run([large, small], lambda digest, event: None)}
+    assert outcomes["uniform"].state == "done"
+    assert outcomes["dp-means"].state == "failed" and "1048576.0 GiB" in outcomes["dp-means"].message
 
 
 @dataclass(frozen=True)

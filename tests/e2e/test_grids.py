@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -26,6 +27,7 @@ from dpib.grids.plan import Plan, make_plan
 from dpib.grids.process import IMAGES_PER_PASS
 from dpib.job import make_spec
 from dpib.privacy.engine.batches import LIMIT, PhysicalBatches
+from dpib.spec import RunSpec
 from dpib.workspace import Workspace
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -110,6 +112,7 @@ def test_a_file_extends_another_and_replaces_its_base_key_by_key(small: Path, tm
         ('extends = "grid.toml"', "extends itself"),
         ("title = 'empty'", "no \\[\\[runs\\]\\]"),
         ("runs = [", "not TOML"),
+        ('paper = "9"\n[[runs]]\nmethods = "uniform"\ndatasets = "digits"\nepsilons = 1', "no table '9' of the paper"),
     ],
 )
 def test_a_wrong_grid_is_refused_with_the_place(text: str, told: str, tmp_path: Path) -> None:
@@ -173,6 +176,49 @@ def test_the_command_runs_what_is_missing_and_the_estimate_learns(small: Path, t
     elsewhere = ["plan", str(small), "--runs", str(tmp_path / "none"), "--json"]
     assert {one["state"] for one in json.loads(call(app, [*elsewhere, "--also", runs]).stdout)["units"]} == {"done"}
     assert {one["state"] for one in json.loads(call(app, elsewhere).stdout)["units"]} == {"missing"}
+    shown = call(app, ["run", str(small), "--runs", str(tmp_path / "none"), "--also", runs, "--quiet"])
+    assert shown.exit_code == 0 and "dp-means" in shown.stdout, "what the store has is in the table"
+    assert not list((tmp_path / "none").glob("*/*/*/*/record.json"))
+
+
+@pytest.mark.parametrize("command", ["plan", "run", "report"])
+def test_a_mistyped_store_is_refused_before_its_runs_start_again(command: str, small: Path, tmp_path: Path) -> None:
+    arguments = [command, str(small), "--runs", str(tmp_path), "--also", str(tmp_path / "submisions")]
+    refused = CliRunner().invoke(app, arguments + (["--out", str(tmp_path / "out")] if command == "report" else []))
+    assert refused.exit_code == 2 and "submisions" in refused.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_record_does_not_hide_the_others(tmp_path: Path) -> None:
+    text = '[[runs]]\ntrack="demo"\nmethods=["uniform", "dp-means"]\ndatasets="digits"\nepsilons=1'
+    command = ["run", str(_write(tmp_path / "grid.toml", text)), "--runs", str(tmp_path / "runs"), "--quiet"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    (record,) = (tmp_path / "runs").glob("*/*/uniform/*/record.json")
+    record.write_text(json.dumps({**json.loads(record.read_text()), "created": "2020-01-01T00:00:00+00:00"}))
+    again = CliRunner().invoke(app, command)
+    assert again.exit_code == 0 and "dp-means" in again.stdout and "uniform" not in again.stdout
+    assert "left out" in again.stderr
+
+
+def test_a_gpu_that_a_task_names_is_left_in_sight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environments = []
+
+    class Recorded:
+        def __init__(self, environment: dict[str, str]) -> None:
+            environments.append(environment.get("CUDA_VISIBLE_DEVICES"))
+
+        def run(self, task: Task, on_event: object) -> Outcome:
+            return Outcome(task.digest, task.name, "done")
+
+        def end(self) -> None:
+            pass
+
+    monkeypatch.setattr("dpib.grids.local.TaskProcess", Recorded)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    for device in ("cuda", "cuda:1"):
+        tasks = [dataclasses.replace(task, device=device) for task in _tasks(tmp_path, one="well", two="well")]
+        list(LocalRunner(RunnerSettings(jobs=2)).run(tasks, lambda digest, event: None))
+    assert environments == ["4", "5", None, None]
 
 
 def _tasks(tmp_path: Path, timeout: float | None = None, **how: str) -> list[Task]:
@@ -292,22 +338,39 @@ def test_methods_on_one_network_share_a_pretraining_in_the_plan(tmp_path: Path) 
 def test_what_a_query_chose_or_another_seed_drew_is_nobody_elses_pretraining(tmp_path: Path) -> None:
     seeds = '[[runs]]\nmethods="pdp-diffusion"\nseeds=[0,1]\npublic="omniglot-28:'
     selected = _plan_on_drawings(tmp_path, f'{seeds}5%"\n')
-    assert selected.pretrainings == ()
+    assert [shared.runs for shared in selected.pretrainings] == [2], "the classifier that both make the query with"
     drawn = _plan_on_drawings(tmp_path, f'{seeds}random-5%"\n')
     assert [shared.runs for shared in drawn.pretrainings] == [1, 1]
+
+
+def _recorded(folder: Path, spec: RunSpec, seconds: dict[str, float]) -> None:
+    """Leave a record that tells what a plan reads."""
+    document = {
+        "task": {"spec": spec.model_dump(mode="json")},
+        "status": "complete",
+        "cost": {"seconds": seconds, "total_seconds": 500.0, "peak_memory_bytes": 1},
+    }
+    path = folder / "lite-v1/mnist/pdp-diffusion/run/record.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(document))
+
+
+def test_a_pretraining_that_a_finished_run_made_here_is_not_planned_again(tmp_path: Path) -> None:
+    seeds = '[[runs]]\nmethods="pdp-diffusion"\nseeds=[0,1]\n'
+    assert [shared.runs for shared in _plan_on_drawings(tmp_path, seeds).pretrainings] == [2]
+    done = make_spec("pdp-diffusion", "mnist", 10, public="omniglot-28")
+    _recorded(tmp_path / "store", done, {})
+    grid = read_grid(tmp_path / "grid.toml")
+    elsewhere = make_plan(grid, tmp_path / "runs", also=[tmp_path / "store"])
+    assert [shared.runs for shared in elsewhere.pretrainings] == [1], "a store holds records alone"
+    _recorded(tmp_path / "runs", done, {})
+    assert make_plan(grid, tmp_path / "runs").pretrainings == ()
 
 
 def test_the_cost_of_a_pretraining_is_known_from_the_run_that_made_it(tmp_path: Path) -> None:
     spec = make_spec("pdp-diffusion", "mnist", 10, public="omniglot-28")
     for seed, seconds in ((1, {"public pretraining": 300.0}), (2, {"public pretraining": 0.2})):
-        document = {
-            "task": {"spec": spec.model_copy(update={"seed": seed}).model_dump(mode="json")},
-            "status": "complete",
-            "cost": {"seconds": seconds, "total_seconds": 500.0, "peak_memory_bytes": 1},
-        }
-        path = tmp_path / str(seed) / "lite-v1/mnist/pdp-diffusion/run/record.json"
-        path.parent.mkdir(parents=True)
-        path.write_text(json.dumps(document))
+        _recorded(tmp_path / str(seed), spec.model_copy(update={"seed": seed}), seconds)
     both = Past((tmp_path / "1", tmp_path / "2"))
     assert both.pretraining(spec) == 300.0
     assert both.estimate(spec).seconds == pytest.approx((200.0 + 499.8) / 2)

@@ -19,7 +19,7 @@ from dpib.errors import ConfigError
 from dpib.grids.grid import Finding, Selection, read_grid
 from dpib.job import make_spec
 from dpib.paper import beside, put_beside
-from dpib.query import results, score_columns
+from dpib.query import columns_of, find_records, name_of, records_of, results, score_columns
 from dpib_leaderboard.report import tables
 from dpib_leaderboard.report.figures import pareto, pictures
 from dpib_leaderboard.report.page import write_report
@@ -49,11 +49,18 @@ def test_the_papers_number_is_that_of_the_very_setting() -> None:
     assert everything["fid"] == 106.3 and everything["accuracy[synv]"] == 79.2, "other tables of the same runs"
     assert beside(make_spec("real", "mnist", 1.0, "lite"))[ACCURACY] == 99.7
     assert beside(make_spec("dp-means", "mnist", 1.0, "lite")) == {}
+    places = make_spec("pdp-diffusion", "cifar10", 10.0, "paper", public="places365-32")
+    assert beside(places) == {}, "the paper's saw ImageNet"
+    photographs = make_spec("pdp-diffusion", "cifar10-jpeg75", 10.0, "lite", public="omniglot-28")
+    assert beside(photographs) == {}, "drawings take the place of ImageNet for digits and garments only"
+    figure = make_spec("pe", "fashion-mnist", 0.2, "paper")
+    assert {ACCURACY, "fid", "fld"} <= set(beside(figure, "Fig. 5"))
 
 
 def _table(**means: tuple[float, int]) -> pd.DataFrame:
     rows = [
         {
+            "track": "t",
             "dataset": "d",
             "epsilon": 1.0,
             "method": name,
@@ -119,6 +126,45 @@ def test_a_method_that_is_named_and_has_no_record_leaves_a_finding_open() -> Non
         assert judged.verdict == "cannot be told" and "fewer than 3 seeds" in judged.why
 
 
+def _settings(**means: tuple[float, float]) -> pd.DataFrame:
+    """Return methods, each with pretraining and without."""
+    sides = [_table(**{name: (pair[side], 3) for name, pair in means.items()}) for side in range(2)]
+    return pd.concat([side.assign(pretrain=name) for side, name in zip(sides, ("conditional", "none"), strict=True)])
+
+
+def test_a_finding_about_all_methods_compares_each_private_one_with_itself() -> None:
+    finding = Finding(text="it helps", better=Selection(pretrain=("conditional",)), than=Selection(pretrain=("none",)))
+    both = _settings(a=(25.0, 25.0), b=(30.0, 30.0))
+    alone = _table(c=(78.0, 3)).assign(pretrain="conditional")
+    ceiling = _settings(real=(99.0, 20.0)).assign(reference=True)
+    judged = judge(finding, pd.concat([both, alone, ceiling]))
+    assert (judged.verdict, judged.difference, judged.cells) == ("cannot be told", 0.0, 1)
+
+
+def test_tracks_are_cells_of_their_own() -> None:
+    papers = {"paper": [10.0, 20.0, 30.0]}
+    lite = _table(a=(1.0, 3), b=(2.0, 3), c=(3.0, 3)).assign(track="lite-v1", **papers)
+    full = _table(a=(50.0, 3), b=(60.0, 3), c=(70.0, 3)).assign(track="paper-v1", **papers)
+    table = pd.concat([lite, full])
+    assert [(one.track, one.tau) for one in kendall(table)] == [("lite-v1", 1.0), ("paper-v1", 1.0)]
+    finding = Finding(text="a is better", better=Selection(method=("a",)), than=Selection(method=("b",)))
+    assert judge(finding, table).cells == 2
+
+
+def test_a_run_with_two_preludes_is_found_and_stands_beside_the_paper(tmp_path: Path) -> None:
+    frame = results(ROOT / "submissions", dataset="mnist", method="dp-merf", epsilon=10.0).head(1)
+    grid = tmp_path / "grid.toml"
+    grid.write_text(
+        '[[runs]]\nmethods = "dp-merf"\ndatasets = "mnist"\nepsilons = 10\npublic = "omniglot-28"\n'
+        'preludes = "select-public+central-images"\n'
+    )
+    (unit,) = read_grid(grid).units
+    both = frame.assign(**columns_of(unit.spec))
+    assert len(records_of([unit.spec], both)) == 1
+    assert not put_beside(both)["copy_of_data"].any()
+    assert name_of(next(both.itertuples())) == "dp-merf + select-public + central-images +omniglot-28"
+
+
 def test_kendall_counts_methods_of_both_sides_only() -> None:
     table = _table(a=(1.0, 3), b=(2.0, 3), c=(3.0, 3), d=(4.0, 3)).assign(paper=[10.0, 30.0, 20.0, float("nan")])
     (cell,) = kendall(table)
@@ -156,14 +202,15 @@ def _shipped(grid: str) -> pd.DataFrame:
 def test_every_score_and_cost_stands_beside_the_papers() -> None:
     frame = _shipped("experiments/lite/fidelity.toml")
     found = tables.metrics(frame)
-    (row,) = (row for row in found.rows if row[2] == "dp-merf")
+    (row,) = (row for row in found.rows if row[3] == "dp-merf")
     scores = dict(zip(found.columns, row, strict=True))
     assert scores["fid"] == "(106.3)" and re.fullmatch(r"0\.\d+ \(0\.03\)", scores["precision"])
     assert re.fullmatch(r"\d+", scores["fd-effnet"]), "the paper has no such distance"
 
-    costly = frame.query("method == 'privimage'").assign(**{"paper:hours[pretrain]": 12.0})
+    costly = frame.query("method == 'privimage'").assign(**{"paper:hours[pretrain]": 12.0, "paper:memory-gb": 40.0})
     costs = dict(zip(tables.resources(costly).columns, tables.resources(costly).rows[0], strict=True))
     assert re.fullmatch(r"0\.\d\d\d \(12\)", costs["pretraining, h"]) and float(costs["learning, h"]) > 0
+    assert costs["GPU memory, GiB"] == "(40)" and float(costs["memory, GiB"]) > 1, "the paper's is that of GPUs"
 
 
 def test_phases_are_within_the_whole_and_scores_are_told_from_facts() -> None:
@@ -174,7 +221,12 @@ def test_phases_are_within_the_whole_and_scores_are_told_from_facts() -> None:
     }
     phases = frame[["pretrain_minutes", "learn_minutes", "generate_minutes"]]
     assert (phases >= 0).all(axis=None) and (phases.sum(axis=1) < frame["minutes"]).all()
-    assert (frame.query("method == 'privimage'")["pretrain_minutes"] > 1).all(), "its own, on what it selected"
+    costs = dict(zip(frame["id"], frame["pretrain_minutes"], strict=True))
+    for _, record in find_records(ROOT / "submissions"):
+        if record.task.spec.method == "privimage":
+            seconds = record.cost.seconds
+            made = seconds.get("train selector", 0.0) + seconds["pretrain denoiser"]
+            assert costs[record.id] == pytest.approx(made / 60, abs=1e-3), "the classifier, then what it selected"
 
 
 def test_one_cell_is_enough_for_the_win_matrix_of_a_report() -> None:
@@ -185,6 +237,18 @@ def test_one_cell_is_enough_for_the_win_matrix_of_a_report() -> None:
     ((track, matrix),) = tables.wins(table)
     assert track == "t"
     assert matrix.rows == [("a", "", "1/1", "1/1"), ("b", "0/1", "", "1/1"), ("c", "0/1", "0/1", "")]
+
+
+def test_the_win_matrix_goes_by_intervals_of_differences_and_lists_everybody() -> None:
+    crowd = {f"m{number:02}": (50.0, 3) for number in range(12)}
+    table = _table(a=(90.0, 3), b=(88.0, 3), c=(87.0, 3), **crowd).assign(
+        variant="", public="none", pretrain="none", preludes="", overrides="", ranked=True
+    )
+    ((_, matrix),) = tables.wins(table)
+    assert len(matrix.rows) == 15
+    wins = {row[0]: dict(zip(matrix.columns[1:], row[1:], strict=True)) for row in matrix.rows}
+    assert wins["a"]["c"] == "1/1", "3 > 1.96 √2, though the ranks are 1-2 and 2-3"
+    assert wins["a"]["b"] == wins["b"]["c"] == wins["c"]["a"] == wins["m01"]["m02"] == "0/1"
 
 
 def test_the_pareto_front_leaves_out_what_is_slower_and_worse() -> None:
@@ -228,6 +292,16 @@ def test_results_against_a_method_tell_who_is_better_and_by_how_much() -> None:
     rows = json.loads(call(app, [*arguments, "--json"]).stdout)
     assert {row["verdict"] for row in rows} >= {"better", "worse", "fewer than 3 seeds"}
     assert "verdict" in call(app, [*arguments, "--latex"]).stdout
+
+
+def test_first_runs_without_repetitions_are_compared_as_json(tmp_path: Path) -> None:
+    for method in ("dp-merf", "privimage"):
+        place = Path("lite-v1/cifar10-jpeg75") / method
+        folder = min((ROOT / "submissions" / place).iterdir())
+        shutil.copytree(folder, tmp_path / place / folder.name)
+    arguments = ["results", "--runs", str(tmp_path), "--against", "dp-merf", "--json"]
+    (row,) = json.loads(CliRunner().invoke(app, arguments, catch_exceptions=False).stdout)
+    assert row["freedom"] is None and row["verdict"] == "fewer than 3 seeds"
 
 
 def test_results_against_the_paper_exports() -> None:

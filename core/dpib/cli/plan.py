@@ -14,7 +14,10 @@ from dpib.files import DEFAULT_RUNS
 if TYPE_CHECKING:
     from dpib.grids.plan import Plan, Planned
 
-Also = Annotated[list[Path] | None, typer.Option(help="Results store whose records count as done; repeatable.")]
+Also = Annotated[
+    list[Path] | None,
+    typer.Option(exists=True, file_okay=False, help="Results store whose records count as done; repeatable."),
+]
 
 
 def duration(seconds: float | None) -> str:

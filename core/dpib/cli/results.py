@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,15 +17,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-_IN_LATEX = (
-    *("dataset", "epsilon", "method", "variant", "preludes", "public", "mean", "low", "high", "seeds"),
-    *("rank_best", "rank_worst"),
-)
+_IN_LATEX = ("track", "dataset", "epsilon", "name", "mean", "low", "high", "seeds", "rank_best", "rank_worst")
+
+
+def _name(row: Any) -> str:
+    """Return how tables call a row of standings."""
+    from dpib.query import name_of
+
+    return name_of(row) + (" (tuned)" if row.tuned else "")
 
 
 def print_standings(table: pd.DataFrame) -> None:
     """Print the ranked table, one block per dataset and ε."""
-    from dpib.query import name_of
     from dpib.standings import MIN_SEEDS
 
     for (track, dataset, epsilon), cell in table.groupby(["track", "dataset", "epsilon"]):
@@ -37,7 +40,7 @@ def print_standings(table: pd.DataFrame) -> None:
             rows.append(
                 (
                     standing,
-                    name_of(row) + (" (tuned)" if row.tuned else ""),
+                    _name(row),
                     f"{row.mean:.1f} ± {row.high - row.mean:.1f}",
                     row.seeds,
                     "∞" if row.spent_epsilon != row.spent_epsilon else f"{row.spent_epsilon:.3f}",
@@ -51,13 +54,13 @@ def _print_against_paper(table: pd.DataFrame) -> None:
     """Print our means beside the paper's numbers, and how the ranks of methods agree."""
     from dpib.comparison import kendall
     from dpib.paper import REMARK
-    from dpib.query import name_of
 
     rows = (
         (
+            row.track,
             row.dataset + (" *" if row.copy_of_data else ""),
             f"{row.epsilon:g}",
-            name_of(row),
+            _name(row),
             f"{row.mean:.1f} ± {row.high - row.mean:.1f}",
             row.seeds,
             "" if row.paper != row.paper else f"{row.paper:.1f}",
@@ -65,9 +68,10 @@ def _print_against_paper(table: pd.DataFrame) -> None:
         )
         for row in table.itertuples()
     )
-    print_table(("dataset", "ε", "method", "ours", "seeds", "paper", "difference"), rows)
+    print_table(("track", "dataset", "ε", "method", "ours", "seeds", "paper", "difference"), rows)
     for cell in kendall(table):
-        typer.echo(f"{cell.dataset}, ε = {cell.epsilon:g}: Kendall's τ {cell.tau:+.2f} over {cell.methods} methods")
+        place = f"{cell.dataset}, ε = {cell.epsilon:g} ({cell.track})"
+        typer.echo(f"{place}: Kendall's τ {cell.tau:+.2f} over {cell.methods} methods")
     note(REMARK)
 
 
@@ -75,9 +79,10 @@ def _print_against_method(table: pd.DataFrame, name: str) -> None:
     """Print by how much each configuration is better or worse than one of them."""
     rows = (
         (
+            row.track,
             row.dataset,
             f"{row.epsilon:g}",
-            row.label + (" (tuned)" if row.tuned else ""),
+            _name(row),
             f"{row.mean:.1f}",
             row.seeds,
             f"{row.difference:+.1f} ± {row.interval:.1f}",
@@ -85,7 +90,7 @@ def _print_against_method(table: pd.DataFrame, name: str) -> None:
         )
         for row in table.itertuples()
     )
-    print_table(("dataset", "ε", "method", "Acc %", "seeds", f"less {name}", ""), rows)
+    print_table(("track", "dataset", "ε", "method", "Acc %", "seeds", f"less {name}", ""), rows)
 
 
 @dataclass(frozen=True)
@@ -174,13 +179,14 @@ def results(
     frame = select(everything, track=track, seed=seed, **wishes)
     view = _view(frame, everything, against, table)
     if json:
-        rows = view.rows
+        rows = view.rows.replace([float("inf")], float("nan"))
         print_json(rows.astype(object).where(rows.notna(), None).to_dict(orient="records") if len(rows) else [])
     elif frame.empty:
         note(_why_nothing(everything, runs))
     elif csv:
         typer.echo(view.rows.to_csv(index=False), nl=False)
     elif latex:
-        typer.echo(view.standings[[*_IN_LATEX, *view.extra]].to_latex(index=False, float_format="%.1f", escape=True))
+        named = view.standings.assign(name=[_name(row) for row in view.standings.itertuples()])
+        typer.echo(named[[*_IN_LATEX, *view.extra]].to_latex(index=False, float_format="%.1f", escape=True))
     else:
         view.show(view.standings)

@@ -64,7 +64,8 @@ def run(
     timeout: Annotated[float | None, typer.Option(min=0.01, help="Grid: minutes a run may take.")] = None,
     address: Annotated[str | None, typer.Option(help="Grid: address of the Ray cluster; auto finds it.")] = None,
     also: Annotated[
-        list[Path] | None, typer.Option(help="Grid: results store whose records count as done; repeatable.")
+        list[Path] | None,
+        typer.Option(exists=True, file_okay=False, help="Grid: results store whose records count as done; repeatable."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,

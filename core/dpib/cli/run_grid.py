@@ -30,12 +30,14 @@ def run_grid(
     Raises:
         typer.Exit: 1 if a run failed; 3 if nothing of the grid is possible here.
     """
+    from dpib.cli.results import print_standings
     from dpib.grids.display import display_of
     from dpib.grids.execute import make_runner, run_tasks, tasks_of
     from dpib.grids.grid import read_grid
     from dpib.grids.plan import make_plan
+    from dpib.query import records_below, records_of
     from dpib.records import load_record
-    from dpib.workspace import Workspace
+    from dpib.standings import standings
 
     grid = read_grid(path)
     runner = make_runner(runner_name, settings)
@@ -49,12 +51,12 @@ def run_grid(
         for outcome in run_tasks(runner, tasks, display.event):
             display.finished(outcome)
             outcomes.append(outcome)
-    paths = [Workspace(runs, unit.spec).record_path for unit in grid.units]
-    records = [load_record(record) for record in paths if record.exists()]
+    known = records_below([runs, *also])
+    frame = records_of((unit.spec for unit in grid.units), known)
     if json:
-        print_json([record.to_plain() for record in records])
-    elif records:
-        _print_standings(runs, [record.id for record in records])
+        print_json([load_record(Path(path) / "record.json").to_plain() for path in frame.get("path", ())])
+    elif len(frame):
+        print_standings(standings(frame, known=known))
         note(f"Every run folder below {runs} has record.json, images.parquet and a sample grid, grid.png.")
     for one in plan.standing("running"):
         note(f"Left to another process that is at it: {one.unit.name}.")
@@ -64,15 +66,6 @@ def run_grid(
     if failed:
         _print_failures(failed, len(tasks), runs)
         raise typer.Exit(1)
-
-
-def _print_standings(runs: Path, ids: list[str]) -> None:
-    from dpib.cli.results import print_standings
-    from dpib.query import results
-    from dpib.standings import standings
-
-    frame = results(runs)
-    print_standings(standings(frame[frame["id"].isin(ids)], known=frame))
 
 
 def _print_failures(failed: Sequence[Outcome], total: int, runs: Path) -> None:

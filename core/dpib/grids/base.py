@@ -58,7 +58,6 @@ class Outcome:
     Attributes:
         state: ``killed``: its process was ended from outside; ``busy``: another process holds its run folder.
         record: id of the record, if done.
-        reused: somebody else had finished it meanwhile.
         seconds: wall time of all attempts.
         peak_bytes: peak memory of its process, if known.
         attempts: how often it was started.
@@ -70,7 +69,6 @@ class Outcome:
     message: str = ""
     traceback: str = ""
     record: str = ""
-    reused: bool = False
     seconds: float = 0.0
     peak_bytes: int | None = None
     attempts: int = 1

@@ -72,10 +72,9 @@ def _do(task: Task, send: Send) -> dict[str, Any]:
         if time.monotonic() > until:
             return {"state": "busy", "message": f"Another process is working in {workspace.folder}."}
         time.sleep(0.2)
-    found = workspace.finished()
     data_dir = Path(task.data_dir) if task.data_dir else None
     record = run_job(prepare(spec), Path(task.runs), data_dir, task.device, observers=(_sender(send),))
-    return {"state": "done", "record": record.id, "reused": found is not None and found.id == record.id}
+    return {"state": "done", "record": record.id}
 
 
 def _peak_bytes() -> int:

@@ -35,6 +35,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from dpib.errors import ConfigError
 from dpib.job import make_spec
+from dpib.paper import tables
 from dpib.spec import Frozen, RunSpec, describe_validation_error
 
 Value = TypeVar("Value")
@@ -197,6 +198,8 @@ def read_grid(path: Path) -> Grid:
             units.setdefault(unit.spec.canonical(), unit)
     if not units:
         raise ConfigError(f"{path} has no [[runs]] and no [[rows]].")
+    if content.paper and content.paper not in tables():
+        raise ConfigError(f"{path}: paper: no table '{content.paper}' of the paper. Known: {', '.join(tables())}.")
     return Grid(content.title or path.stem, content.paper, content.note, tuple(units.values()), content.findings)
 
 

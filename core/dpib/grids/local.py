@@ -20,7 +20,7 @@ class LocalRunner(Runner):
     """Runs tasks in processes of this machine; ``jobs`` at a time, one run by default.
 
     Several jobs share the processor's cores evenly, unless ``OMP_NUM_THREADS`` says otherwise, and take turns on the
-    GPUs there are.
+    GPUs there are, unless a task names one.
     """
 
     def __init__(self, settings: RunnerSettings) -> None:
@@ -35,7 +35,8 @@ class LocalRunner(Runner):
             waiting.put(task)
         outcomes: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
         jobs = max(1, min(self.settings.jobs or 1, len(tasks)))
-        processes = [TaskProcess(_environment(slot, jobs)) for slot in range(jobs)]
+        gpus = [] if jobs == 1 or any(":" in task.device for task in tasks) else _gpus()
+        processes = [TaskProcess(_environment(slot, jobs, gpus)) for slot in range(jobs)]
         threads = [
             threading.Thread(target=_work, args=(process, waiting, outcomes, on_event), daemon=True)
             for process in processes
@@ -78,13 +79,12 @@ def _work(
         outcomes.put(error)
 
 
-def _environment(slot: int, jobs: int) -> dict[str, str]:
-    """Return the variables of one of ``jobs`` processes."""
+def _environment(slot: int, jobs: int, gpus: Sequence[str]) -> dict[str, str]:
+    """Return the variables of one of ``jobs`` processes, which take turns on ``gpus``."""
     if jobs == 1:
         return {}
     cores = len(os.sched_getaffinity(0))
     variables = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(max(1, cores // jobs))}
-    gpus = _gpus()
     return variables | ({"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]} if gpus else {})
 
 

@@ -78,9 +78,10 @@ class RayRunner(Runner):
     def run(self, tasks: Sequence[Task], on_event: OnEvent) -> Iterator[Outcome]:
         """Yield outcomes as they come; cancels what is left when closed.
 
+        A task that asks for more than any machine of the cluster has fails without being sent.
+
         Raises:
             ConfigError: if the cluster cannot be reached.
-            RunError: if no machine of the cluster has what a task asks for.
         """
         self._connect()
         try:
@@ -146,8 +147,8 @@ class RayRunner(Runner):
 
     def _run(self, tasks: Sequence[Task], on_event: OnEvent) -> Iterator[Outcome]:
         mailbox = _Mailbox.remote()  # type: ignore[attr-defined]
-        waiting = list(reversed(tasks))
-        self._check_demands(tasks)
+        waiting, too_large = self._by_demand(tasks)
+        yield from too_large
         under_way: dict[Any, Task] = {}
         most = self.settings.jobs or len(tasks)
         try:
@@ -175,13 +176,19 @@ class RayRunner(Runner):
         )
         return options.remote(task, mailbox)
 
-    def _check_demands(self, tasks: Sequence[Task]) -> None:
+    def _by_demand(self, tasks: Sequence[Task]) -> tuple[list[Task], list[Outcome]]:
+        """Return the tasks that some machine can do, the last first, and the failures of the others."""
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        for task in tasks:
+        possible, too_large = [], []
+        for task in reversed(tasks):
             wanted = {"CPU": 1, "GPU": task.gpus, "memory": task.memory_bytes or 0}
-            if not any(all(node.get(kind, 0) >= amount for kind, amount in wanted.items()) for node in nodes):
+            if any(all(node.get(kind, 0) >= amount for kind, amount in wanted.items()) for node in nodes):
+                possible.append(task)
+            else:
                 memory = f"{(task.memory_bytes or 0) / 2**30:.1f} GiB"
-                raise RunError(f"No machine of the cluster has 1 CPU, {task.gpus} GPU and {memory} for {task.name}.")
+                message = f"No machine of the cluster has 1 CPU, {task.gpus} GPU and {memory}."
+                too_large.append(Outcome(task.digest, task.name, "failed", message))
+        return possible, too_large
 
 
 def _taken(mailbox: Any) -> list[tuple[str, dict[str, Any]]]:

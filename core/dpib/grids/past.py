@@ -75,7 +75,7 @@ class Past:
     """Recorded runs below some folders, looked up by spec and by likeness.
 
     Args:
-        folders: of runs, or results stores; those that are not there hold nothing.
+        folders: of runs, or results stores; those that are not there hold nothing. Of one run the last is taken.
     """
 
     def __init__(self, folders: Iterable[Path]) -> None:
@@ -89,6 +89,11 @@ class Past:
     def of(self, spec: RunSpec) -> PastRun | None:
         """Return the recorded run of this very spec."""
         return self.runs.get(spec.canonical())
+
+    def is_below(self, folder: Path, spec: RunSpec) -> bool:
+        """Return whether the recorded run of this very spec lies below a folder."""
+        run = self.of(spec)
+        return run is not None and run.path.is_relative_to(folder)
 
     def estimate(self, spec: RunSpec) -> Estimate:
         """Return the median time and the largest memory of the recorded runs that are most like a spec.

@@ -45,7 +45,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Pretraining:
-    """One pretraining that the missing runs need.
+    """One pretraining that the missing runs need and that no finished run of the grid has made here.
 
     Attributes:
         runs: how many of them share it.
@@ -110,7 +110,7 @@ def make_plan(
         cluster: runs go to other machines; whether those have a GPU cannot be seen from here.
     """
     also = tuple(also)
-    there = Past((runs, *also))
+    there = Past((*also, runs))
     known = Past((*STORES, runs, *also))
     possible = _Possible(data_dir, device, cluster)
     units = []
@@ -127,6 +127,10 @@ def make_plan(
             reason = "its record lacks a score"
         units.append(Planned(unit, standing, reason, begun, known.estimate(unit.spec), pretraining))
     missing = [one for one in units if one.standing == "missing" and one.pretraining]
+    if missing:
+        here = [one for one in units if one.standing == "done" and there.is_below(runs, one.unit.spec)]
+        made = {possible.judge(one.unit)[1] for one in here}
+        missing = [one for one in missing if one.pretraining not in made]
     shared = Counter(one.pretraining for one in missing)
     first = {one.pretraining: one.unit.spec for one in reversed(missing)}
     pretrainings = tuple(

@@ -5,10 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from PIL import Image
@@ -17,7 +16,7 @@ from dpib.comparison import RULE, Judged, against_paper, judge
 from dpib.files import write_atomically, write_text_atomically
 from dpib.grids.grid import Grid
 from dpib.paper import REMARK, put_beside
-from dpib.query import KEYS, name_of, results
+from dpib.query import name_of, records_below, records_of
 from dpib_leaderboard.report import tables
 from dpib_leaderboard.report.figures import Picture, pictures
 from dpib_leaderboard.report.tables import Table
@@ -35,36 +34,6 @@ figure{display:inline-block;margin:4px;break-inside:avoid;vertical-align:top}fig
 figure img{width:300px;image-rendering:pixelated}img.plot{max-width:100%;margin:4px 12px 4px 0;vertical-align:top}
 @media print{body{margin:0}h2{break-after:avoid}}"""
 _WEBP_QUALITY = 80
-
-
-def records_below(folders: Iterable[Path]) -> pd.DataFrame:
-    """Return the records below several folders, as ``dpib.results`` does for one."""
-    frames = [frame for folder in folders if len(frame := results(folder))]
-    return pd.concat(frames).drop_duplicates("id") if frames else pd.DataFrame()
-
-
-def records_of(grid: Grid, records: pd.DataFrame) -> pd.DataFrame:
-    """Return the records of a grid's runs; the newest where a run was recorded twice."""
-    if records.empty:
-        return records
-    wanted = pd.DataFrame({(*_spec_key(unit.spec.model_dump()),) for unit in grid.units}, columns=[*_SPEC])
-    found = records.merge(wanted, on=[*_SPEC])
-    return found.sort_values("created").drop_duplicates([*KEYS, "seed"], keep="last")
-
-
-_SPEC = ("track", "dataset", "epsilon", "method", "variant", "public", "pretrain", "preludes", "overrides", "seed")
-
-
-def _spec_key(spec: dict[str, Any]) -> Iterator[Any]:
-    from dpib.spec import canonical_json
-
-    for name in _SPEC:
-        value = spec[name]
-        if name == "preludes":
-            value = "+".join(value)
-        elif name == "overrides":
-            value = canonical_json(dict(value)) if value else ""
-        yield "" if value is None else value
 
 
 def _html(table: Table, kind: str = "numbers") -> str:
@@ -119,7 +88,7 @@ def write_report(grid: Grid, folders: Iterable[Path], out: Path) -> list[Judged]
         out: made if it is not there.
     """
     records = records_below(folders)
-    frame = records_of(grid, records)
+    frame = records_of((unit.spec for unit in grid.units), records)
     if frame.empty:
         empty = [judge(finding, frame) for finding in grid.findings]
         told = _html(tables.findings(empty), "text") if empty else ""

@@ -6,20 +6,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from dpib.comparison import Judged, kendall
+from dpib.comparison import MIN_METHODS, Judged, kendall
 from dpib.query import COSTS, KEYS, name_of, score_columns
-from dpib_leaderboard.wins import win_matrices
+from dpib.standings import CELL, surely_better
 
 _RESOURCES = {
     "pretrain_minutes": ("pretraining, h", "hours[pretrain]"),
     "learn_minutes": ("learning, h", "hours[fine-tune]"),
     "generate_minutes": ("generation, h", "hours[synthesis]"),
-    "peak_gib": ("memory, GiB", "memory-gb"),
+    "peak_gib": ("memory, GiB", ""),
+    "peak_gpu_gib": ("GPU memory, GiB", "memory-gb"),
 }
 """Our costs, how a table calls them, and the paper's of Table XIX."""
 
+_PLACE = ("track", "dataset", "ε", "method")
 _DIGITS = ((100, 0), (10, 1), (1, 2), (0, 3))
 """Numbers from this size on have so many decimals."""
 
@@ -32,8 +35,8 @@ class Table:
     rows: Sequence[tuple[str, ...]]
 
 
-def _place(row: Any) -> tuple[str, str, str]:
-    return row.dataset + (" *" if row.copy_of_data else ""), f"{row.epsilon:g}", name_of(row)
+def _place(row: Any) -> tuple[str, str, str, str]:
+    return row.track, row.dataset + (" *" if row.copy_of_data else ""), f"{row.epsilon:g}", name_of(row)
 
 
 def findings(judged: list[Judged]) -> Table:
@@ -63,13 +66,13 @@ def accuracies(table: pd.DataFrame) -> Table:
         )
         for row in table.itertuples()
     ]
-    return Table(("dataset", "ε", "method", "ours, %", "seeds", "rank", "paper, %", "minutes"), rows)
+    return Table((*_PLACE, "ours, %", "seeds", "rank", "paper, %", "minutes"), rows)
 
 
 def agreement(table: pd.DataFrame) -> Table:
     """Return Kendall's τ with the paper's order, by dataset and ε."""
-    rows = [(one.dataset, f"{one.epsilon:g}", f"{one.tau:+.2f}", str(one.methods)) for one in kendall(table)]
-    return Table(("dataset", "ε", "τ", "methods"), rows)
+    rows = [(one.track, one.dataset, f"{one.epsilon:g}", f"{one.tau:+.2f}", str(one.methods)) for one in kendall(table)]
+    return Table((*_PLACE[:3], "τ", "methods"), rows)
 
 
 def metrics(frame: pd.DataFrame) -> Table:
@@ -96,7 +99,7 @@ def _means(frame: pd.DataFrame, columns: dict[str, tuple[str, str]]) -> Table:
     for _, group in frame.groupby([*KEYS]):
         cells = (_beside(group, ours, theirs) for ours, (_, theirs) in columns.items())
         rows.append((*_place(next(group.itertuples())), *cells))
-    return Table(("dataset", "ε", "method", *(title for title, _ in columns.values())), rows)
+    return Table((*_PLACE, *(title for title, _ in columns.values())), rows)
 
 
 def _beside(group: pd.DataFrame, ours: str, theirs: str) -> str:
@@ -109,13 +112,20 @@ def _beside(group: pd.DataFrame, ours: str, theirs: str) -> str:
 
 
 def wins(table: pd.DataFrame) -> Iterator[tuple[str, Table]]:
-    """Yield by track in how many common cells the method of a row is surely better than that of a column."""
-    rows = table.assign(variant=[name_of(row).removeprefix(row.method).strip() for row in table.itertuples()])
-    for track, matrix in win_matrices(rows.to_dict(orient="records"), min_cells=1).items():
-        names = [" ".join(filter(None, (one["method"], one["variant"]))) for one in matrix["methods"]]
-        lines = [
-            (name, *(f"{won}/{common}" if common else "" for won, common in zip(*counts, strict=True)))
-            for name, *counts in zip(names, matrix["wins"], matrix["common"], strict=True)
-        ]
-        if names:
-            yield track, Table(("surely better than", *names), lines)
+    """Yield by track in how many common cells the method of a row is surely better than that of a column.
+
+    Cells with fewer than three ranked methods are left out; most wins less losses go first.
+    """
+    named = table.assign(name=[name_of(row) for row in table.itertuples()])
+    for track, rows in named[named["ranked"]].groupby("track"):
+        cells = [cell for _, cell in rows.groupby(CELL) if len(cell) >= MIN_METHODS]
+        names = sorted({name for cell in cells for name in cell["name"]})
+        won, common = (pd.DataFrame(0, index=names, columns=names) for _ in range(2))
+        for cell in cells:
+            won.loc[cell["name"], cell["name"]] += surely_better(cell)
+            common.loc[cell["name"], cell["name"]] += 1
+        order = (won - won.T).sum(axis=1).sort_values(ascending=False, kind="stable").index
+        shares = won.astype(str) + "/" + common.astype(str)
+        shares = shares.where(common.astype(bool) & ~np.eye(len(names), dtype=bool), "").loc[order, order]
+        if cells:
+            yield str(track), Table(("surely better than", *order), [tuple(row) for row in shares.itertuples()])
