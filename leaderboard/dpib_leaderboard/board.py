@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,20 +22,23 @@ MAX_LEDGER_BYTES = 1 << 20
 
 
 def command_of(spec: RunSpec) -> str:
-    """Return the command line that repeats a run."""
-    parts = ["dpib run", spec.method, "--dataset", spec.dataset, "--epsilon", f"{spec.epsilon:g}"]
-    parts += ["--track", spec.track, "--seed", str(spec.seed)]
+    """Return the command line that repeats a run: words of a shell, whatever a stranger's record says.
+
+    Values of ``--set`` are JSON, which ``dpib.config.parse_override`` reads as what they were.
+    """
+    words = ["dpib", "run", spec.method, "--dataset", spec.dataset, "--epsilon", f"{spec.epsilon:g}"]
+    words += ["--track", spec.track, "--seed", str(spec.seed)]
     if spec.public != "none":
-        parts += ["--public", spec.public]
+        words += ["--public", spec.public]
     if spec.pretrain != "none":
-        parts += ["--pretrain", spec.pretrain]
+        words += ["--pretrain", spec.pretrain]
     for prelude in spec.preludes:
-        parts += ["--prelude", prelude]
+        words += ["--prelude", prelude]
     if spec.variant is not None:
-        parts += ["--variant", spec.variant]
+        words += ["--variant", spec.variant]
     for name, value in spec.overrides.items():
-        parts += ["--set", json.dumps(f"{name}={value}")]
-    return " ".join(parts)
+        words += ["--set", f"{name}={json.dumps(value, ensure_ascii=False)}"]
+    return shlex.join(words)
 
 
 def record_page(entry: Entry) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A submission against what the store already has: duplicates, replays, names, quotas, staleness."""
+"""A submission against what the store already has: duplicates, replays, names, code, accounts, quotas, staleness."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from dpib_leaderboard import limits
 from dpib_leaderboard.entries import Entry
 from dpib_leaderboard.parsing import printable, skeleton
 from dpib_leaderboard.reviews import Check
+
+PLATFORM = "dpib"
+"""The distribution whose methods belong to nobody: any account may send records of them."""
 
 
 def run_key(record: RunRecord) -> tuple[str, ...]:
@@ -42,24 +45,45 @@ def attempts_of(record: RunRecord, known: Sequence[Entry]) -> int:
     return max(record.privacy.attempts, 1 + same)
 
 
-def history_checks(record: RunRecord, known: Sequence[Entry]) -> list[Check]:
+def history_checks(
+    record: RunRecord, known: Sequence[Entry], *, place: str | None = None, sent: int = 0
+) -> list[Check]:
     """Compare a submission with the store.
+
+    Whose a name, a record or a variant of dpib's code is can be asked of a signed record only; of others it is left
+    undecided. A review of a pull request refuses what its author has not signed.
 
     Args:
         record: the submission.
-        known: the store's records, without the submission itself.
+        known: the store's records.
+        place: of the submission, where it lies in the store already; it is not compared with itself.
+        sent: earlier pull requests of its account within a day.
     """
+    others = [one for one in known if one.place != place]
     return [
-        _named("not sent before", _replay(record, known)),
-        _named("supersedes", _supersedes(record, known)),
-        _named("name is free or yours", _name(record, known)),
-        _named("within the quota", _quota(record, known)),
+        _named("not sent before", _replay(record, others)),
+        _named("supersedes", _supersedes(record, others)),
+        _named("name is free or yours", _name(record, others)),
+        _of_account("same account", record, _owner(record, others)),
+        _of_account("code", record, _code(record, known)),
+        _named("within the quota", _quota(record, others, sent)),
         _named("current rules", stale_reason(record)),
     ]
 
 
 def _named(name: str, problem: str | None) -> Check:
     return Check(name=name, holds=problem is None, detail=printable(problem or ""))
+
+
+def _of_account(name: str, record: RunRecord, problem: str | None) -> Check:
+    check = _named(name, problem)
+    if problem is None or record.who.account is not None:
+        return check
+    return check.model_copy(update={"holds": None, "detail": f"not signed by an account: {check.detail}"})
+
+
+def _stands(entry: Entry) -> bool:
+    return entry.review is None or entry.review.accepted
 
 
 def _same_reference(record: RunRecord, other: RunRecord) -> bool:
@@ -71,7 +95,7 @@ def _same_reference(record: RunRecord, other: RunRecord) -> bool:
 
 def _replay(record: RunRecord, known: Sequence[Entry]) -> str | None:
     charged = bool(record.privacy.events)
-    for other in (one.record for one in known if one.review is None or one.review.accepted):
+    for other in (one.record for one in known if _stands(one)):
         if other.id == record.id:
             return f"the record {record.id[:16]} is in the store already"
         if other.id == record.supersedes or other.supersedes == record.id:
@@ -85,16 +109,18 @@ def _replay(record: RunRecord, known: Sequence[Entry]) -> str | None:
     return None
 
 
+def _superseded(record: RunRecord, known: Sequence[Entry]) -> RunRecord | None:
+    return next((one.record for one in known if one.record.id == record.supersedes), None)
+
+
 def _supersedes(record: RunRecord, known: Sequence[Entry]) -> str | None:
     if record.supersedes is None:
         return None
-    earlier = next((one.record for one in known if one.record.id == record.supersedes), None)
+    earlier = _superseded(record, known)
     if earlier is None:
         return f"the record {record.supersedes[:16]} that it supersedes is not in the store"
     if run_key(earlier)[0] != run_key(record)[0] or earlier.task.spec != record.task.spec:
         return "it supersedes a record of another run"
-    if earlier.who.account != record.who.account:
-        return "it supersedes a record of another account"
     if any(one.record.supersedes == earlier.id for one in known if one.record.id != record.id):
         return f"the record {earlier.id[:16]} is superseded already"
     return None
@@ -115,14 +141,47 @@ def _name(record: RunRecord, known: Sequence[Entry]) -> str | None:
     return None
 
 
-def _quota(record: RunRecord, known: Sequence[Entry]) -> str | None:
+def _owner(record: RunRecord, known: Sequence[Entry]) -> str | None:
+    """Refuse to supersede another account's record, or to use the name of its method; dpib's are everybody's."""
+    earlier, ours = _superseded(record, known), record.method
+    if earlier is not None and earlier.who.account != record.who.account:
+        return "it supersedes a record of another account"
+    if ours.distribution == PLATFORM:
+        return None
+    owners = {one.record.who.account for one in known if _stands(one) and one.record.method.name == ours.name}
+    if owners and record.who.account not in owners:
+        return f"the name '{ours.name}' belongs to {', '.join(sorted(one or 'no account' for one in owners))}"
+    return None
+
+
+def _code(record: RunRecord, known: Sequence[Entry]) -> str | None:
+    """Refuse a digest that no accepted record of this method of dpib has, nor the code that is installed here."""
+    ours = record.method
+    if ours.distribution != PLATFORM:
+        return None
+    same = (one.record.method for one in known if one.valid)
+    digests = {one.source_digest for one in same if (one.name, one.distribution) == (ours.name, PLATFORM)}
+    if ours.source_digest in digests | _installed_digest(ours.name):
+        return None
+    return f"the code is not that of dpib's {ours.name}; give your variant a name of its own"
+
+
+def _installed_digest(name: str) -> set[str]:
+    try:
+        installed = catalogue.method(name)
+    except DpibError:
+        return set()
+    return {installed.source_digest} if installed.distribution == PLATFORM else set()
+
+
+def _quota(record: RunRecord, known: Sequence[Entry], sent: int) -> str | None:
     account = record.who.account
     if account is None:
         return None
     since = (datetime.now(UTC) - timedelta(days=1)).isoformat(timespec="seconds")
-    recent = sum(
-        one.record.who.account == account and one.review is not None and one.review.reviewed >= since for one in known
+    reviewed = sum(
+        one.record.who.account == account and one.review is not None and one.review.since >= since for one in known
     )
-    if recent >= limits.PER_ACCOUNT_PER_DAY:
-        return f"{account} has had {recent} records reviewed in a day, the quota; try again tomorrow (429)"
+    if max(reviewed, sent) >= limits.PER_ACCOUNT_PER_DAY:
+        return f"{account} has sent {max(reviewed, sent)} records within a day, the quota; try again tomorrow (429)"
     return None

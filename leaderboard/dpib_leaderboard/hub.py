@@ -7,9 +7,8 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import httpx2
 from huggingface_hub import CommitOperationAdd, HfApi, set_client_factory
@@ -22,14 +21,18 @@ from dpib.errors import DpibError, RecordError, StorageError
 from dpib.files import write_text_atomically
 from dpib_leaderboard import limits
 from dpib_leaderboard.changes import PLACE, added_place
+from dpib_leaderboard.entries import read_entries
+from dpib_leaderboard.parsing import printable
 from dpib_leaderboard.rows import CARD, ROWS, rows_content
 from dpib_leaderboard.store import LIGHT, Receipt, Snapshot
 
-if TYPE_CHECKING:
-    from dpib_leaderboard.entries import Entry
-
 _KIND = "dataset"
 _POINTER = "last-good.json"
+_CHANGED = 412
+"""What the Hub answers when the commit that a change is based on is no longer the newest."""
+_TRIES = 4
+_PATHS_SHOWN = 10
+_NO_TABLE = "The table is that of before; the next --publish writes it anew."
 _NO_TOKEN = "Log in first: `hf auth login`, or set HF_TOKEN to a token that may write."
 
 
@@ -65,7 +68,7 @@ def _answered(doing: str, error: HfHubHTTPError, nothing: str) -> DpibError:
         return StorageError(f"{doing}: the Hub does not accept the token. {_NO_TOKEN} {nothing}")
     if status == 403:
         return StorageError(f"{doing}: this account may not do that (403). {nothing}")
-    if status == 412:
+    if status == _CHANGED:
         return RecordError(f"{doing}: the repository has changed meanwhile (412). {nothing} Run the command again.")
     if status == 429 or status >= 500:
         return StorageError(f"{doing}: the Hub is overloaded or down ({status}). {nothing} Try again later.")
@@ -77,6 +80,11 @@ def _patient_client() -> httpx2.Client:
     client = default_client_factory()
     client.timeout = httpx2.Timeout(limits.HUB_SECONDS)
     return client
+
+
+def _listed(paths: list[str]) -> str:
+    more = f" and {len(paths) - _PATHS_SHOWN} more" if len(paths) > _PATHS_SHOWN else ""
+    return ", ".join(printable(path, 150) for path in paths[:_PATHS_SHOWN]) + more
 
 
 def _is_light(path: str) -> bool:
@@ -198,6 +206,15 @@ class HubStore:
             )
             return [(str(one.status), one.title, one.url) for one in found]
 
+    def recently_sent(self, author: str, number: int) -> int:
+        """Return how many pull requests an account opened within a day and before this one, whatever became of them."""
+        since = datetime.now(UTC) - timedelta(days=1)
+        with hub_errors("Looking up submissions", self.repo, ""):
+            found = self.api.get_repo_discussions(
+                self.repo, repo_type=_KIND, author=author, discussion_type="pull_request", token=False
+            )
+            return sum(one.num < number and one.created_at >= since for one in found)
+
     def fetch(self, number: int, scratch: Path) -> tuple[Path, str, str, str]:
         """Download what a pull request adds, after a look at its list of files.
 
@@ -238,14 +255,25 @@ class HubStore:
         tree = self.api.list_repo_tree(self.repo, recursive=True, revision=revision, repo_type=_KIND, token=False)
         return {item.path: (item.blob_id, item.size) for item in tree if isinstance(item, RepoFile)}
 
-    def accept(self, number: int, place: str, review_json: str, head: str) -> None:
+    def accept(self, number: int, place: str, review_json: str, head: str, store: str) -> None:
         """Add the review to the pull request as it was read, and merge it.
 
+        Args:
+            number: of the pull request.
+            place: of its record.
+            review_json: the review.
+            head: the commit of the pull request that was reviewed.
+            store: the commit of the store that it was compared with.
+
         Raises:
-            RecordError: if the pull request has changed since it was reviewed.
+            RecordError: if the pull request or the store has changed since; or if the merge changed more than was
+                reviewed, which names the paths.
         """
         review = CommitOperationAdd(f"{place}/{limits.REVIEW}", review_json.encode())
         with hub_errors("Accepting the submission", self.repo, "It was not merged."):
+            if str(self.api.repo_info(self.repo, repo_type=_KIND, token=False).sha) != store:
+                raise RecordError("The store has changed since the review read it; nothing was merged. Run it again.")
+            before = self._blobs(store)
             done = self.api.create_commit(
                 self.repo,
                 [review],
@@ -254,16 +282,47 @@ class HubStore:
                 revision=f"refs/pr/{number}",
                 parent_commit=head,
             )
+            reviewed = self._blobs(done.oid)
             self.api.merge_pull_request(self.repo, number, repo_type=_KIND, comment="Accepted.")
-            expected, merged = (self._blobs(revision) for revision in (done.oid, "main"))
-        if any(merged.get(path) != blob for path, blob in expected.items() if path.startswith(f"{place}/")):
-            raise RecordError(f"{place} was changed between review and merge. Review it again, then invalidate it.")
+        with hub_errors("Comparing what was merged", self.repo, f"{place} is merged, the table is that of before."):
+            merged = self._blobs("main")
+        expected = before | {path: blob for path, blob in reviewed.items() if path.startswith(f"{place}/")}
+        unexpected = sorted(path for path in expected | merged if expected.get(path) != merged.get(path))
+        if unexpected:
+            raise RecordError(
+                f"{place} was merged, and with it the store changed in what was not reviewed: {_listed(unexpected)}. "
+                "What another maintainer merged meanwhile is in order. Anything else was pushed between review and "
+                "merge: take it back; if it is in this record, invalidate the record. The table was not published."
+            )
 
-    def publish_rows(self, records: list[Entry]) -> None:
-        """Commit ``rows.parquet`` of these records."""
-        with hub_errors("Publishing the table", self.repo, "The table is that of before."):
-            rows = CommitOperationAdd(ROWS, rows_content(records))
-            self.api.create_commit(self.repo, [rows], commit_message="Rows", repo_type=_KIND)
+    def publish_rows(self) -> None:
+        """Commit ``rows.parquet`` of the store as it is now; if the store changes meanwhile, read it again.
+
+        Raises:
+            StorageError: if the store cannot be read as it is now.
+            RecordError: if it changes at every try.
+        """
+        for _ in range(_TRIES):
+            state = self.snapshot()
+            if state.stale:
+                raise StorageError(f"{state.stale} {_NO_TABLE}")
+            if self._commit_rows(state):
+                return
+        raise RecordError(f"Publishing the table: the store changed at each of {_TRIES} tries. {_NO_TABLE}")
+
+    def _commit_rows(self, state: Snapshot) -> bool:
+        """Return whether the table of a snapshot was committed; not if the store has changed since."""
+        rows = CommitOperationAdd(ROWS, rows_content(read_entries(state.folder)))
+        with hub_errors("Publishing the table", self.repo, _NO_TABLE):
+            try:
+                self.api.create_commit(
+                    self.repo, [rows], commit_message="Rows", repo_type=_KIND, parent_commit=state.commit
+                )
+            except HfHubHTTPError as error:
+                if error.response is None or error.response.status_code != _CHANGED:
+                    raise
+                return False
+        return True
 
     def refuse(self, number: int, report: str) -> None:
         """Comment the report on a pull request and close it."""

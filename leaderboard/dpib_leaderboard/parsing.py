@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 from dpib.errors import RecordError
 from dpib_leaderboard import limits
 
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+"""Strings, of which one may be cut off at the end: whatever the content, each byte is looked at once."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _FORMULA = tuple("=+-@\t\r\0＝＋－＠")
 _FORBIDDEN = frozenset("<>`\\")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -26,12 +27,22 @@ from dpib_leaderboard.parsing import printable
 from dpib_leaderboard.reviews import Check, Diversity, failed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dpib.data.images import LabelledImages, Splits
     from dpib.dataset_spec import DatasetSpec
+    from dpib.privacy.ledger import Charge
 
 MODULE = "dpib_leaderboard.recompute"
 PASSED_ON = ("HOME", "TMPDIR", "PYTHONPATH", "DPIB_DATA", "DPIB_PLUGINS")
 """Environment variables that the process inherits beside those of every limited child; so no credential."""
+
+_FORMS = {
+    "accountant": r"dp-accounting \d+(\.\w+)+ PLD",
+    "second_accountant": r"dp-accounting \d+(\.\w+)+ RDP",
+    "tuning": r"not accounted: .+",
+}
+"""What the harness writes with a version or a reason in it; other statements of its are constants."""
 
 
 class Recomputed(Frozen):
@@ -182,15 +193,35 @@ def _privacy(folder: Path, record: RunRecord, card: DatasetSpec) -> Recomputed:
         return value if value < float("inf") else None
 
     spent, second = total("pld"), total("rdp")
-    assurance = next((a for a in ("non-private", "declared") if a in {c.assurance for c in charges}), None)
-    claimed = record.privacy.assurance
-    honest = claimed == assurance if assurance else claimed in ("mechanism", "no-access")
-    by_side = Check(name="assurance", holds=honest, detail=f"{claimed}, the ledger says {assurance or 'mechanism'}")
     return Recomputed(
-        checks=(*checks, by_side),
+        checks=(*checks, *_badges(record, charges, card)),
         spent_epsilon=spent,
         second_opinion=second,
         statement=privacy_statement(card, charges, spent, second, delta),
+    )
+
+
+def _badges(record: RunRecord, charges: Sequence[Charge], card: DatasetSpec) -> tuple[Check, Check]:
+    """Compare what a board says of a guarantee beside ε with what the charges imply and the harness writes."""
+    from dpib.privacy import noise
+    from dpib.recording import LABEL_SHARES, assurance_of
+
+    privacy, weakest = record.privacy, assurance_of(charges)
+    ours = all(charge.assurance == "mechanism" for charge in charges if charge.side == "validation")
+    detail = (
+        f"{privacy.assurance}, the ledger says {weakest if ours else 'that the validation side was read otherwise'}"
+    )
+    written = {
+        "float_safe": privacy.float_safe is False,
+        "label_shares": privacy.label_shares == LABEL_SHARES,
+        "noise_source": privacy.noise_source == noise.DESCRIPTION,
+        "unit": privacy.unit == card.privacy_unit,
+        **{name: re.fullmatch(form, getattr(privacy, name)) is not None for name, form in _FORMS.items()},
+    }
+    others = ", ".join(sorted(name for name, holds in written.items() if not holds))
+    return (
+        Check(name="assurance", holds=ours and privacy.assurance == weakest, detail=detail),
+        Check(name="as the harness writes it", holds=not others, detail=others or f"{len(written)} statements"),
     )
 
 

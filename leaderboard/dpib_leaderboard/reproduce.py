@@ -18,7 +18,7 @@ from dpib_leaderboard import limits
 from dpib_leaderboard.entries import Entry
 from dpib_leaderboard.parsing import printable
 from dpib_leaderboard.rescore import Rescored, rescore
-from dpib_leaderboard.reviews import Check, Reproduction, Review, failed
+from dpib_leaderboard.reviews import REPRODUCED, Check, Reproduction, Review, failed
 
 HEADLINE = ("accuracy", "noisy-senv")
 DEFAULT_SEEDS = 5
@@ -67,13 +67,13 @@ def reproduced(
     except IsolationError:
         raise
     except DpibError as error:
-        return _with(review, None, Check(name="reproduced", holds=False, detail=printable(str(error))))
+        return _with(review, None, Check(name=REPRODUCED, holds=False, detail=printable(str(error))))
     mean = sum(found.values) / len(found.values)
     detail = (
         f"{found.submitted:.2f} submitted, {mean:.2f} ± {found.tolerance:.2f} in {seeds} new runs, network "
         f"{found.protections.network}, files {found.protections.files}"
     )
-    return _with(review, found, Check(name="reproduced", holds=found.agrees, detail=detail))
+    return _with(review, found, Check(name=REPRODUCED, holds=found.agrees, detail=detail))
 
 
 def _with(review: Review, found: Reproduction | None, check: Check) -> Review:

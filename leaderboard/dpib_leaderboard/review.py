@@ -16,7 +16,7 @@ from dpib_leaderboard.entries import Entry
 from dpib_leaderboard.history import attempts_of, history_checks
 from dpib_leaderboard.parsing import printable
 from dpib_leaderboard.recompute import Recomputed, recompute
-from dpib_leaderboard.reviews import Check, Difference, Review, failed, load_review
+from dpib_leaderboard.reviews import REPRODUCED, Check, Difference, Review, failed, load_review
 from dpib_leaderboard.validate import Inspection, inspect
 
 
@@ -31,6 +31,7 @@ def examine(
     *,
     place: str | None = None,
     author: str | None = None,
+    sent: int = 0,
     scores: bool = True,
     data_dir: Path | None = None,
     memory: int = limits.CHILD_MEMORY,
@@ -42,6 +43,7 @@ def examine(
         known: the records of the store it is for.
         place: its path in the store; None: the last four parts of ``folder``.
         author: account that opened the pull request, if it came as one.
+        sent: its earlier pull requests within a day.
         scores: also recompute the scores; ``dpib submit`` leaves that to the review.
         data_dir: folder of data mirrors.
         memory: limit of the process that opens the images, in bytes.
@@ -54,10 +56,10 @@ def examine(
     if record is None:
         return inspection, None
     checks = list(inspection.checks)
-    others = [one for one in known if place is not None or one.place != "/".join(folder.resolve().parts[-4:])]
+    own = "/".join(folder.resolve().parts[-4:]) if place is None else None
     if not failed(checks):
         checks += [_author_check(record, author)] if author is not None else []
-        checks += history_checks(record, others)
+        checks += history_checks(record, known, place=own, sent=sent)
     answer = Recomputed(checks=())
     if not failed(checks):
         seconds = limits.CHILD_SECONDS if scores else limits.STRUCTURE_SECONDS
@@ -75,7 +77,7 @@ def examine(
         trust_level=1 if answer.scores and not failed(checks) else 0,
         reviewed=now(),
         reviewer=f"dpib {__version__} review",
-        attempts=attempts_of(record, others),
+        attempts=attempts_of(record, known),
         spent_epsilon=answer.spent_epsilon,
         second_opinion=answer.second_opinion,
         scores=answer.scores,
@@ -85,6 +87,30 @@ def examine(
         checks=tuple(checks),
     )
     return inspection, review
+
+
+def carried(review: Review, earlier: Review | None, *, again: bool = False) -> Review:
+    """Return a new review of a record with what an earlier one found out about its code.
+
+    Args:
+        review: the new one.
+        earlier: the one it replaces, if it is of the same record.
+        again: the code is run again: the earlier verdict of a reproduction no longer decides.
+    """
+    if earlier is None or earlier.record != review.record:
+        return review
+    verdicts = () if again else tuple(check for check in earlier.checks if check.name == REPRODUCED)
+    checks = (*review.checks, *verdicts)
+    return review.model_copy(
+        update={
+            "checks": checks,
+            "accepted": not failed(checks),
+            "trust_level": 0 if failed(checks) else review.trust_level,
+            "attempts": max(earlier.attempts, review.attempts),
+            "first_reviewed": earlier.since,
+            **{name: getattr(earlier, name) for name in ("reproduction", "code_checks", "audits", "negatives")},
+        }
+    )
 
 
 def _author_check(record: RunRecord, author: str) -> Check:

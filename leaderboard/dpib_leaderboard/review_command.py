@@ -12,11 +12,11 @@ import typer
 
 from dpib.cli.options import refuse_options
 from dpib.cli.output import note
-from dpib.errors import ConfigError, RecordError
+from dpib.errors import ConfigError, DataError, RecordError, StorageError
+from dpib_leaderboard import limits
 
 if TYPE_CHECKING:
     from dpib_leaderboard.entries import Entry
-    from dpib_leaderboard.hub import HubStore
     from dpib_leaderboard.review import Review
     from dpib_leaderboard.validate import Inspection
 
@@ -79,8 +79,9 @@ def review(
         _review_pull_request(match[1], int(match[2]), publish, scores, data_dir, again, proofs)
         return
     from dpib_leaderboard.entries import read_entries
-    from dpib_leaderboard.review import examine, report
+    from dpib_leaderboard.review import carried, examine, report
     from dpib_leaderboard.review import invalidate as invalidate_record
+    from dpib_leaderboard.reviews import load_review
     from dpib_leaderboard.rows import build_rows
 
     folder = Path(submission)
@@ -94,12 +95,17 @@ def review(
         typer.echo(invalidate_record(folder, invalidate).invalidated)
         build_rows(root)
         return
-    if proofs and again is None and (folder / "review.json").exists():
+    earlier = load_review(folder)
+    _require_open(folder, earlier, scores)
+    if proofs and again is None and earlier is not None:
         _add_evidence(folder, proofs)
         build_rows(root)
         return
     known = read_entries(root)
     inspection, found = examine(folder, known, scores=scores, data_dir=data_dir)
+    _require_present(folder, inspection, earlier, found)
+    if found is not None:
+        found = carried(found, earlier, again=again is not None)
     found = _weighed(inspection, _reproduced(inspection, found, again, known, data_dir), proofs)
     typer.echo(report(inspection, found), nl=False)
     if found is None:
@@ -109,6 +115,34 @@ def review(
         _say_reasons(found)
         raise typer.Exit(1)
     note(f"{build_rows(root)} rows in {root / 'rows.parquet'}")
+
+
+def _require_open(folder: Path, earlier: Review | None, scores: bool) -> None:
+    """Refuse to review what was taken back, or to take recomputed scores back by leaving them out."""
+    if earlier is None:
+        return
+    if earlier.invalidated is not None:
+        raise RecordError(
+            f"{folder.name} was invalidated ({earlier.invalidated}) and stays so. A corrected record supersedes it: "
+            "`dpib submit --supersedes`."
+        )
+    if earlier.accepted and earlier.scores and not scores:
+        raise ConfigError(f"The review of {folder.name} has recomputed scores; --no-scores would take them back.")
+
+
+def _require_present(folder: Path, inspection: Inspection, earlier: Review | None, found: Review | None) -> None:
+    """Refuse to write a verdict that says no more than what is not on this machine."""
+    if not inspection.has_images and [one.name for one in inspection.checks if one.holds is False] == ["images"]:
+        raise DataError(
+            f"{limits.IMAGES} is not in {folder}, and the record does not say that it is withheld: a copy of a store "
+            "without images cannot be reviewed. Put the file of the run, or of the store on the Hub, there. Nothing "
+            "was written."
+        )
+    if earlier is not None and earlier.accepted and earlier.scores and found and found.accepted and not found.scores:
+        raise DataError(
+            f"The review of {folder.name} has recomputed scores, and the real data that they take is not on this "
+            "machine: give --data-dir. Nothing was written."
+        )
 
 
 @dataclass(frozen=True)
@@ -183,6 +217,11 @@ def _review_pull_request(
     from dpib_leaderboard.review import examine, report
 
     hub = HubStore(repo)
+    store = hub.snapshot()
+    if store.stale and publish:
+        raise StorageError(f"{store.stale} Nothing is merged or closed on an old state of the store.")
+    if store.stale:
+        note(store.stale)
     with TemporaryDirectory(prefix="dpib-review-") as scratch:
         try:
             folder, place, author, head = hub.fetch(number, Path(scratch))
@@ -192,24 +231,20 @@ def _review_pull_request(
             if publish:
                 hub.refuse(number, text)
             raise typer.Exit(1) from error
-        known = read_entries(hub.snapshot().folder)
-        inspection, found = examine(folder, known, place=place, author=author, scores=scores, data_dir=data_dir)
+        known, sent = read_entries(store.folder), hub.recently_sent(author, number)
+        inspection, found = examine(
+            folder, known, place=place, author=author, sent=sent, scores=scores, data_dir=data_dir
+        )
         found = _weighed(inspection, _reproduced(inspection, found, again, known, data_dir), proofs)
         text = report(inspection, found)
         typer.echo(text, nl=False)
         accepted = found is not None and found.accepted
-        if publish:
-            _publish(hub, number, place, head, found, text)
+        if publish and found is not None and accepted:
+            assert store.commit is not None  # a store on the Hub has one
+            hub.accept(number, place, found.to_json(), head, store.commit)
+            hub.publish_rows()
+            note(f"merged {place}")
+        elif publish:
+            hub.refuse(number, text)
     if not accepted:
         raise typer.Exit(1)
-
-
-def _publish(hub: HubStore, number: int, place: str, head: str, found: Review | None, text: str) -> None:
-    from dpib_leaderboard.entries import read_entries
-
-    if found is None or not found.accepted:
-        hub.refuse(number, text)
-        return
-    hub.accept(number, place, found.to_json(), head)
-    hub.publish_rows(read_entries(hub.snapshot().folder))
-    note(f"merged {place}")

@@ -18,6 +18,9 @@ from dpib_leaderboard import limits
 
 LEVELS = ("self-reported", "recomputed", "reproduced", "audited", "reviewed")
 
+REPRODUCED = "reproduced"
+"""Name of the check that new runs of the code confirm the submission."""
+
 
 class Check(Frozen):
     """One claim and whether it holds; ``holds`` None: it could not be decided here."""
@@ -90,6 +93,8 @@ class Review(Frozen):
     Attributes:
         accepted: False: refused, and never shown as a result.
         trust_level: an index of ``LEVELS``.
+        reviewed: when.
+        first_reviewed: when the record was reviewed first, if this is not the first review.
         attempts: records of this method on this dataset and ε in the store, this one included, or the number the
             submitter counted if it is larger.
         scores: as recomputed from the images; empty at level 0. The only scores a board shows.
@@ -107,6 +112,7 @@ class Review(Frozen):
     accepted: bool
     trust_level: int = Field(ge=0, lt=len(LEVELS))
     reviewed: str
+    first_reviewed: str | None = None
     reviewer: str
     attempts: int = Field(ge=1)
     spent_epsilon: float | None = None
@@ -122,6 +128,11 @@ class Review(Frozen):
     missing: tuple[str, ...] = ()
     negatives: tuple[Negative, ...] = ()
     invalidated: str | None = None
+
+    @property
+    def since(self) -> str:
+        """When the record was reviewed first."""
+        return self.first_reviewed or self.reviewed
 
     @property
     def reasons(self) -> list[str]:

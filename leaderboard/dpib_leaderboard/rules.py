@@ -167,13 +167,15 @@ def check_ledger(record: RunRecord, content: bytes) -> str:
     _require(len(charges) <= limits.CHARGES, f"{len(charges)} charges")
     for charge in charges:
         check_charge(charge, executed.get(charge.id))
-    openings = {line.get("side"): line for line in lines if line.get("type") == "open"}
+    openings = [line for line in lines if line.get("type") == "open"]
     expected = {"relation": record.privacy.relation, "delta": record.privacy.delta, "type": "open"}
     for side in ("train", "validation"):
-        opening = dict(openings.get(side, {}))
-        budget = opening.pop("epsilon", "missing")
+        mine = [line for line in openings if line.get("side") == side]
+        _require(len(mine) == 1, f"the ledger opens the {side} side {len(mine)} times")
+        budget, opening = mine[0].get("epsilon", "missing"), {k: v for k, v in mine[0].items() if k != "epsilon"}
         _require(opening == {**expected, "side": side}, f"the ledger does not open the {side} side by these rules")
         _require(budget in (record.task.spec.epsilon, None), f"the ledger's budget of the {side} side is another ε")
+    _require(len(openings) == 2, "the ledger opens a side that there is not")
     return f"{len(charges)} accesses, digest {digest[:12]}"
 
 

@@ -116,6 +116,8 @@ def _flat(entry: Entry, cards: Cards) -> dict[str, Any]:
     }
     return {
         **row_of(record),
+        "account": record.who.account,
+        "since": entry.review.since if entry.review else record.created,
         "level": entry.level,
         "negatives": _negatives(entry),
         "check": _checked(entry),
@@ -210,18 +212,39 @@ def _row(part: Sequence[Mapping[str, Any]], rank: Mapping[str, Any]) -> dict[str
     }
 
 
+def _counted(flats: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return one record per seed: of the account whose record was reviewed first, the newest.
+
+    The date of a record is its author's word, that of a review is not.
+    """
+    seeds: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for one in sorted(flats, key=lambda one: one["created"]):
+        seeds[tuple(one[key] for key in (*GROUP, "seed"))].append(one)
+    owners = {seed: min(same, key=lambda one: one["since"])["account"] for seed, same in seeds.items()}
+    return [[one for one in same if one["account"] == owners[seed]][-1] for seed, same in seeds.items()]
+
+
 def _rows(flats: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return one row per method of each cell, its repetitions averaged; a seed counts once, by its newest record."""
+    """Return one row per method of each cell, its repetitions averaged; a seed counts once."""
     if not flats:
         return []
-    newest = {tuple(one[key] for key in (*GROUP, "seed")): one for one in sorted(flats, key=lambda one: one["created"])}
+    counted = _counted(flats)
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
-    for one in sorted(newest.values(), key=lambda one: one["seed"]):
+    for one in sorted(counted, key=lambda one: one["seed"]):
         groups[tuple(one[key] for key in GROUP)].append(one)
-    frame = pd.DataFrame([{name: one.get(name) for name in FOR_RANKS} for one in newest.values()])
+    frame = pd.DataFrame([{name: one.get(name) for name in FOR_RANKS} for one in counted])
     ranks = _ranked(frame.assign(**{HEADLINE: pd.to_numeric(frame[HEADLINE])}))
     places = {tuple(row[key] for key in GROUP): row for row in ranks.to_dict("records")}
     return [_row(part, places.get(key, {})) for key, part in groups.items()]
+
+
+def _at_ranked_budgets(rows: Iterable[dict[str, Any]], cards: Cards) -> list[dict[str, Any]]:
+    """Return the rows at the budgets that their track ranks; all of a track that is not installed.
+
+    At any other ε anybody may open a cell, which then has ranks of its own and counts for nothing over the track.
+    """
+    budgets = {name: card["epsilons"] for name, card in cards.tracks.items()}
+    return [row for row in rows if row["epsilon"] in budgets.get(row["track"], [row["epsilon"]])]
 
 
 def _plain(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -269,6 +292,7 @@ def build_snapshot(entries: Sequence[Entry], source: str, date: str | None = Non
     """
     cards = read_cards()
     ours = _rows([_flat(entry, cards) for entry in _standing(entries)])
+    over_track = _at_ranked_budgets(ours, cards)
     content: dict[str, Any] = {
         "schema": SCHEMA,
         "source": source,
@@ -278,8 +302,8 @@ def build_snapshot(entries: Sequence[Entry], source: str, date: str | None = Non
         "published_track": TRACK,
         "cards": cards.plain(ours),
         "rows": columns_of(sorted([*ours, *paper_rows()], key=_sort_key), ROW),
-        "overall": overall_standings(ours),
-        "wins": win_matrices(ours),
+        "overall": overall_standings(over_track),
+        "wins": win_matrices(over_track),
         "records": columns_of(_summary(entry) for entry in entries),
     }
     content = _plain(content)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from dpib.errors import ConfigError, RecordError
 from dpib.files import write_text_atomically
-from dpib.query import row_of
+from dpib.query import KEYS, row_of
 from dpib.records import RunRecord, Who, load_record
 from dpib.standings import standings
 from dpib_leaderboard import limits
@@ -58,7 +58,10 @@ class Prepared:
 
 
 def signed(record: RunRecord, account: str | None, contact: str | None, supersedes: str | None) -> RunRecord:
-    """Return the record with who sends it and what it succeeds; its id is computed anew."""
+    """Return the record with who sends it and which record of the store it succeeds; its id is computed anew.
+
+    What a local record succeeds, an incomplete one of the same folder, was never in a store.
+    """
     who = Who(
         account=account,
         organisation=record.who.organisation,
@@ -66,7 +69,7 @@ def signed(record: RunRecord, account: str | None, contact: str | None, supersed
         authors_of_method=record.who.authors_of_method,
     )
     blocks = {name: getattr(record, name) for name in RunRecord.model_fields if name != "id"}
-    return RunRecord.build(**{**blocks, "who": who, "supersedes": supersedes or record.supersedes})
+    return RunRecord.build(**{**blocks, "who": who, "supersedes": supersedes})
 
 
 @contextmanager
@@ -114,13 +117,23 @@ def _full_id(start: str | None, known: list[Entry]) -> str | None:
     return found[0]
 
 
+def _repetition(record: RunRecord) -> tuple[object, ...]:
+    row = row_of(record)
+    return tuple(row[name] for name in (*KEYS, "seed"))
+
+
 def preview(records: list[RunRecord], known: list[Entry]) -> pd.DataFrame:
-    """Return the standings of the cells these records are for, as they would be if the review confirms the scores."""
+    """Return the standings of the cells these records are for, as they would be if the review confirms the scores.
+
+    A record of a seed that another account has sent before changes nothing.
+    """
+    held = {_repetition(one.record): one.record.who.account for one in known if one.level}
+    counted = [one for one in records if held.get(_repetition(one), one.who.account) == one.who.account]
     cells = {(r.task.spec.track, r.task.spec.dataset, r.task.spec.epsilon) for r in records}
     current = table(known)
     if len(current):
         current = current[current["invalidated"].isna() & (current["trust_level"] > 0)]
-    frame = pd.concat([current, pd.DataFrame([row_of(record) for record in records])], ignore_index=True)
+    frame = pd.concat([current, pd.DataFrame([row_of(record) for record in counted])], ignore_index=True)
     ranked = standings(frame)
     keep = [cell in cells for cell in zip(ranked["track"], ranked["dataset"], ranked["epsilon"], strict=True)]
     return ranked[pd.Series(keep, index=ranked.index, dtype=bool)]

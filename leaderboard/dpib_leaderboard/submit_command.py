@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dpib.cli.output import note, print_table
-from dpib.errors import ConfigError
+from dpib.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
     from dpib_leaderboard.store import Store
@@ -61,7 +61,7 @@ def _submit(
     folders = find_runs(runs)
     if supersedes and len(folders) > 1:
         raise ConfigError("--supersedes names one record, so submit one run with it.")
-    account = None if dry_run else store.account()
+    account = _account(store, dry_run)
     snapshot = store.snapshot()
     if snapshot.stale:
         note(snapshot.stale)
@@ -90,6 +90,17 @@ def _submit(
             raise typer.Exit(1)
         for one in ready:
             typer.echo(store.submit(one.folder, one.place).address)
+
+
+def _account(store: Store, dry_run: bool) -> str | None:
+    """Return whose the submission is; a dry run does without, and then what depends on it is not decided."""
+    try:
+        return store.account()
+    except StorageError as error:
+        if not dry_run:
+            raise
+        note(f"{error} What depends on the account is checked when you send it.")
+        return None
 
 
 def _show(one: Prepared) -> None:

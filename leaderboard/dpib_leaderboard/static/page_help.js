@@ -30,8 +30,8 @@ export function howToRead(board) {
     part(
       "Ranks",
       p(`A cell is one track, dataset and ε. The interval of a mean holds the method's own variation over seeds in that cell, pooled over its settings, and the error of the finite test set. A rank interval lists the ranks that remain possible: 1–3 means at most two methods may be better. A tie group holds the methods that are not surely worse than its best. Methods with fewer than ${board.min_seeds} seeds are shown without a rank.`),
-      p("Ranks are computed once, over all methods. Filters, search and sorting never move them. Over a whole track methods are ordered by mean rank, with an interval from resampling cells; a method that lacks a cell has no mean."),
-      p("The win matrix counts, for two methods, the cells in which one rank interval lies wholly before the other. It appears once three methods are ranked in the same three cells."),
+      p("Ranks are computed once, over all methods. Filters, search and sorting never move them. Over a whole track methods are ordered by mean rank over the cells at the track's own budgets, with an interval from resampling cells; a method that lacks a cell has no mean. A cell at another ε has ranks of its own and counts for nothing over the track."),
+      p("The win matrix counts, for two methods, the cells in which one rank interval lies wholly before the other. It appears once three methods are ranked in the same three cells at the track's budgets."),
     ),
     part(
       "Trust levels",
@@ -55,8 +55,8 @@ export function howToRead(board) {
 const COMMANDS = `dpib run mymethod --dataset mnist --epsilon 1 --track lite --seed 0
 dpib run mymethod --dataset mnist --epsilon 1 --track lite --seed 1
 dpib run mymethod --dataset mnist --epsilon 1 --track lite --seed 2
-dpib verify runs/lite-v1/mnist/mymethod/*
-dpib submit runs/lite-v1/mnist/mymethod/* --dry-run`;
+for run in runs/lite-v1/mnist/mymethod/*; do dpib verify "$run"; done
+dpib submit runs/lite-v1/mnist/mymethod --dry-run`;
 
 export function howToSubmit() {
   return h(
@@ -76,7 +76,7 @@ export function howToSubmit() {
         h("li", null, "Merged, the row appears with its trust level. Refused, the report names the reason."),
       ),
     ),
-    part("Rules", h("ul", null, h("li", null, "Three seeds for a rank."), h("li", null, "Attempts are counted and shown: choosing the best of many costs privacy."), h("li", null, "Nothing is deleted. A record is superseded or invalidated, with a reason."))),
+    part("Rules", h("ul", null, h("li", null, "Three seeds for a rank."), h("li", null, "Attempts are counted and shown: choosing the best of many costs privacy."), h("li", null, "A method's name is of the account that sent it first; a changed method of dpib needs a name of its own."), h("li", null, "Nothing is deleted. A record is superseded or invalidated, with a reason."))),
     part("No method yet?", h("pre", null, "dpib new mymethod"), p("writes a plugin package that runs and can be submitted.")),
   );
 }

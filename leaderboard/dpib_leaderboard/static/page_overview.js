@@ -39,8 +39,8 @@ function overall(board, track) {
     return [link(format("method", one.method), labelIn(board, track, one)), one.best === one.worst ? `${one.best}` : `${one.best}–${one.worst}`, one.mean_rank.toFixed(2), one.accuracy.toFixed(1)];
   });
   const text = result.enough
-    ? `Mean rank over ${result.cells} cells (dataset and ε); the interval is from resampling the cells. Only methods ranked in every cell.`
-    : `Only ${result.cells} cells so far: too few to order methods over the track, so intervals span all of them.`;
+    ? `Mean rank over ${result.cells} cells (dataset and ε) at the track's budgets; the interval is from resampling the cells. Only methods ranked in every cell.`
+    : `Only ${result.cells} cells at the track's budgets so far: too few to order methods over the track, so intervals span all of them.`;
   return h("section", { class: "card" }, h("h2", null, "Over the whole track"), h("p", { class: "note" }, text), simpleTable("Overall", ["Method", "Rank interval", "Mean rank", "Mean Acc %"], rows));
 }
 
@@ -76,7 +76,7 @@ function wins(board, track) {
   const found = board.wins?.[track];
   if (!found || track === board.published_track) return null;
   const title = h("h2", null, "Who surely beats whom");
-  if (!found.methods.length) return h("section", { class: "card" }, title, h("p", { class: "note" }, "A win matrix appears once three methods are ranked in the same three cells (dataset and ε)."));
+  if (!found.methods.length) return h("section", { class: "card" }, title, h("p", { class: "note" }, "A win matrix appears once three methods are ranked in the same three cells (dataset and ε) at the track's budgets."));
   const names = found.methods.map((one) => labelIn(board, track, one));
   const cell = (i, j) => {
     if (i === j) return h("td", { class: "own" }, "–");
@@ -88,7 +88,7 @@ function wins(board, track) {
     "section",
     { class: "card" },
     title,
-    h("p", { class: "note" }, "Each entry counts the cells (dataset and ε) in which the row's rank interval lies before the column's, of the cells in which both are ranked. Both entries of a pair can be 0: ranks that overlap settle nothing.", found.left_out > 0 && ` The ${found.left_out} methods with fewer wins are left out.`),
+    h("p", { class: "note" }, "Each entry counts the cells (dataset and ε, at the track's budgets) in which the row's rank interval lies before the column's, of the cells in which both are ranked. Both entries of a pair can be 0: ranks that overlap settle nothing.", found.left_out > 0 && ` The ${found.left_out} methods with fewer wins are left out.`),
     h(
       "div",
       { class: "scroll", tabindex: "0", role: "region", "aria-label": "Win matrix" },

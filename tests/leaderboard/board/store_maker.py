@@ -30,7 +30,7 @@ def make_record(
 ) -> RunRecord:
     """Return an invented record.
 
-    ``changes``: title, public, tuned, reference, spent, relation, hardware, statement, by_class.
+    ``changes``: title, public, tuned, reference, spent, relation, hardware, statement, by_class, account, created.
     """
     reference = changes.get("reference", False)
     score = {"higher_is_better": True, "n_synthetic": 10_000, "evaluator": "invented", "seed": 0}
@@ -56,6 +56,7 @@ def make_record(
         "created": changes.get("created", f"2026-01-{1 + seed % 28:02d}T00:00:00+00:00"),
         "status": "complete",
         "supersedes": changes.get("supersedes"),
+        "who": {"account": changes.get("account")},
         "method": {
             "name": method, "title": changes.get("title", method), "distribution": "invented", "version": "1",
             "api_version": [1, 0], "source_digest": SHA, "config": {}, "layers": ["default"], "changed": [],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,9 @@ import pytest
 from fastapi.testclient import TestClient
 from store_maker import board_of, make_record, review_of, sample_records, write_store
 
+from dpib.config import parse_override
 from dpib.errors import StorageError
+from dpib.spec import RunSpec
 from dpib_leaderboard.api import build_api
 from dpib_leaderboard.board import Board, command_of
 from dpib_leaderboard.build import Built, build
@@ -68,6 +72,31 @@ def test_a_record_comes_with_ledger_review_and_command(client: TestClient, board
     assert page["command"] == command_of(entry.record.task.spec)
     assert page["command"].endswith("--public omniglot-28")
     assert client.get(f"/v1/grids/{entry.record.id[:16]}.png").content.startswith(b"\x89PNG")
+
+
+OVERRIDES = {
+    "substitution": "$(touch owned)",
+    "backquotes": "`touch owned`",
+    "quotes": """a "b" 'c' \\ $HOME""",
+    "letters": "µ é 😀",
+    "like a number": "10",
+    "empty": "",
+    "truth": True,
+    "count": 3,
+    "rate": 1e-05,
+    "$(touch owned)": 1.5,
+}
+
+
+def test_t11_a_copied_command_is_words_to_a_shell_and_sets_what_was_set(tmp_path: Path) -> None:
+    spec = RunSpec(method="mine", dataset="mnist", epsilon=1.0, track="lite-v1", overrides=OVERRIDES)
+    command = command_of(spec)
+    print_words = command.replace("dpib", "printf '%s\\0'", 1)
+    words = subprocess.run(["sh", "-c", print_words], cwd=tmp_path, capture_output=True, text=True).stdout.split("\0")
+    assert words[:-1] == shlex.split(command)[1:]
+    assert list(tmp_path.iterdir()) == []
+    given = dict(parse_override(word) for word in words[words.index("--set") + 1 : -1 : 2])
+    assert given == OVERRIDES and [type(value) for value in given.values()] == [type(v) for v in OVERRIDES.values()]
 
 
 def test_accuracy_by_class_is_in_the_answer_and_in_the_static_copy(tmp_path: Path) -> None:

@@ -97,6 +97,22 @@ def test_only_a_reviewed_record_replaces_another() -> None:
     assert row["seeds"] == 1 and row["mean"] == 75
 
 
+def test_a_seed_is_of_the_account_whose_record_was_reviewed_first() -> None:
+    """Neither a newer record of somebody else nor one with an earlier date in it takes its place."""
+    first = make_record(accuracy=70, account="alice")
+    again = make_record(accuracy=72, account="alice", created="2026-01-03T00:00:00+00:00")
+    for created in ("2027-01-01T00:00:00+00:00", "2020-01-01T00:00:00+00:00"):
+        other = make_record(accuracy=99, account="bob", created=created)
+        pairs = [
+            (first, review_of(first)),
+            (other, review_of(other, reviewed="2026-02-02")),
+            (again, review_of(again, reviewed="2026-03-03")),
+        ]
+        assert (_row(pairs)["seeds"], _row(pairs)["mean"]) == (1, 72)
+        reviewed_again = review_of(first, reviewed="2026-05-05", first_reviewed="2026-01-31")
+        assert _row([(first, reviewed_again), pairs[1]])["mean"] == 70
+
+
 def test_an_undefined_score_carries_its_reason() -> None:
     row = _row(repeated("dp-merf", 80))
     assert "recall" not in row["scores"] and row["undefined"]["recall"] == "invented gap"
@@ -117,6 +133,15 @@ def test_the_order_over_a_track_keeps_ties_and_leaves_partial_methods_out() -> N
     found = {one["method"]: (one["best"], one["worst"]) for one in overall["methods"]}
     assert "partial" not in found and found["beta"][0] > 2
     assert found["alpha"] == found["dp-merf"] == (1, 2)
+
+
+def test_a_budget_that_the_track_does_not_rank_counts_for_nothing_over_it() -> None:
+    """Somebody's three seeds at another ε made a cell that nobody else is in: no method was in every cell."""
+    pairs = [*sample_records(), *repeated("alone", 50, epsilon=0.37)]
+    plain, more = _snapshot(sample_records()), _snapshot(pairs)
+    assert more["overall"] == plain["overall"] and more["wins"] == plain["wins"]
+    assert plain["overall"]["lite-v1"]["methods"] and plain["wins"]["lite-v1"]["methods"]
+    assert _row(pairs, method="alone", epsilon=0.37)["rank_worst"] == 1  # in its own cell it is ranked
 
 
 def test_the_digest_is_of_the_content_and_not_of_the_date() -> None:

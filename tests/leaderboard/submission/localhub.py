@@ -8,7 +8,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -40,6 +40,7 @@ class Pull:
     author: str
     status: str = "open"
     comments: list[str] = field(default_factory=list)
+    created: str = DATE
 
 
 @dataclass
@@ -58,6 +59,12 @@ class Repo:
         self.refs[ref] = commit.oid
         return commit
 
+    def push(self, ref: str, author: str, **files: bytes) -> None:
+        """Add a commit with these files to a branch."""
+        head = self.resolve(ref)
+        assert head is not None
+        self.add(ref, head, {**head.files, **files}, "push", author)
+
     def history(self, commit: Commit | None) -> Iterator[Commit]:
         while commit is not None:
             yield commit
@@ -70,11 +77,16 @@ def problem(status: int, code: str = "", message: str = "") -> JSONResponse:
 
 
 class Hub:
-    """State of the server; ``delay`` and ``status`` make it slow or failing, ``refuse`` forbids pull requests."""
+    """State of the server; ``delay`` and ``status`` make it slow or failing, ``refuse`` forbids pull requests.
+
+    ``before_merge`` and ``before_commit`` are called just before a merge and a commit to main: what others do then.
+    """
 
     def __init__(self) -> None:
         self.repos: dict[str, Repo] = {}
         self.delay, self.status, self.refuse = 0.0, 0, False
+        self.before_merge: Callable[[Repo], object] = lambda repo: None
+        self.before_commit: Callable[[Repo], object] = lambda repo: None
         self.tokens_seen: list[str | None] = []
         self.files_sent: list[str] = []
         self.endpoint = ""
@@ -183,6 +195,9 @@ class Hub:
             return problem(401)
         if (create_pr and self.refuse) or (not create_pr and author != "org" and revision == "main"):
             return problem(403, "", "This repository does not take pull requests from you.")
+        if revision == "main" and not create_pr:
+            self.before_commit(repo)
+            parent = repo.resolve(revision) or parent
         lines = [json.loads(line) for line in (await request.body()).splitlines()]
         header = lines[0]["value"]
         if header.get("parentCommit") not in (None, parent.oid):
@@ -208,10 +223,12 @@ class Hub:
         def listed(pull: Pull) -> dict[str, object]:
             author = {"name": pull.author, "type": "user"}
             base = {"num": pull.number, "title": pull.title, "author": author, "status": pull.status}
-            return {**base, "isPullRequest": True, "createdAt": DATE, "repo": {"type": "dataset", "name": name}}
+            return {**base, "isPullRequest": True, "createdAt": pull.created, "repo": {"type": "dataset", "name": name}}
 
         if not tail:
-            found = [listed(pull) for pull in sorted(repo.pulls.values(), key=lambda p: -p.number)]
+            author = request.query_params.get("author")
+            pulls = [pull for pull in repo.pulls.values() if author in (None, pull.author)]
+            found = [listed(pull) for pull in sorted(pulls, key=lambda p: -p.number)]
             return JSONResponse({"count": len(found), "start": 0, "discussions": found})
         pull = repo.pulls.get(int(tail[0]))
         if pull is None:
@@ -228,6 +245,7 @@ class Hub:
             pull.comments.append(body["comment"])
         event = {"id": "1", "createdAt": DATE, "author": {"name": "org"}}
         if tail[1] == "merge":
+            self.before_merge(repo)
             head, main = repo.resolve(f"refs/pr/{pull.number}"), repo.resolve("main")
             base = next(c for c in repo.history(head) if c.oid in {m.oid for m in repo.history(main)})
             added = {path: data for path, data in head.files.items() if base.files.get(path) != data}

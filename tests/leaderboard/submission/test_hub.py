@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pandas
 import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
-from localhub import Hub, cutting_proxy
+from localhub import Hub, Pull, cutting_proxy
 from making import Make
 
 from dpib.errors import RecordError, StorageError
@@ -45,6 +48,12 @@ def accepted(folder: Path) -> Review:
     return Review(record=record, accepted=True, trust_level=0, reviewed="", reviewer="", attempts=1, checks=checks)
 
 
+def commit_of(store: HubStore) -> str:
+    commit = store.snapshot().commit
+    assert commit is not None
+    return commit
+
+
 def test_submit_review_merge_refresh(hub: Hub, stores: tuple[HubStore, HubStore], make: Make, tmp_path: Path) -> None:
     maintainer, alice = stores
     assert alice.account() == "alice"
@@ -60,9 +69,8 @@ def test_submit_review_merge_refresh(hub: Hub, stores: tuple[HubStore, HubStore]
     fetched, found, author, head = maintainer.fetch(1, tmp_path / "scratch")
     assert (found, author) == (place, "alice")
     assert {p.name: p.read_bytes() for p in fetched.iterdir()} == {p.name: p.read_bytes() for p in folder.iterdir()}
-    maintainer.accept(1, place, accepted(folder).to_json(), head)
-    snapshot = maintainer.snapshot()
-    maintainer.publish_rows(read_entries(snapshot.folder))
+    maintainer.accept(1, place, accepted(folder).to_json(), head, commit_of(maintainer))
+    maintainer.publish_rows()
 
     fresh = alice.snapshot()
     (stored,) = read_entries(fresh.folder)
@@ -91,7 +99,7 @@ def test_the_board_refreshes_after_a_merge_and_fetches_only_what_is_new(
         place = place_of_folder(folder)
         alice.submit(folder, place)
         *_, head = maintainer.fetch(number, tmp_path / f"scratch{number}")
-        maintainer.accept(number, place, accepted(folder).to_json(), head)
+        maintainer.accept(number, place, accepted(folder).to_json(), head, commit_of(maintainer))
         hub.files_sent.clear()
         assert board.refresh() and board.problem == ""
         assert len(board.snapshot["records"]["id"]) == number
@@ -195,8 +203,87 @@ def test_t18_a_pull_request_that_changes_after_its_review_is_not_merged(
     late = [CommitOperationAdd(f"{place}/grid.png", b"other")]
     api.create_commit(REPO, late, commit_message="late", repo_type="dataset", revision="refs/pr/1")
     with pytest.raises(RecordError, match=r"changed meanwhile \(412\).*not merged"):
-        maintainer.accept(1, place, accepted(folder).to_json(), head)
+        maintainer.accept(1, place, accepted(folder).to_json(), head, commit_of(maintainer))
     assert hub.repos[REPO].pulls[1].status == "open"
+
+
+OTHER = "lite-v1/mnist/mine/0123456789abcdef/review.json"
+
+
+@pytest.mark.parametrize(
+    ("ref", "path"),
+    [
+        *(("refs/pr/1", path) for path in ("README.md", "results.py", OTHER, "{place}/grid.png", "{place}/x")),
+        ("main", OTHER),
+    ],
+)
+def test_t18_what_comes_between_review_and_merge_is_named(
+    path: str, ref: str, hub: Hub, stores: tuple[HubStore, HubStore], make: Make, tmp_path: Path
+) -> None:
+    """A push of the author to the pull request, or another maintainer's merge, after the store was compared."""
+    maintainer, alice = stores
+    folder = make()
+    place = place_of_folder(folder)
+    alice.submit(folder, place)
+    *_, head = maintainer.fetch(1, tmp_path / "scratch")
+    path = path.format(place=place)
+    hub.before_merge = lambda repo: repo.push(ref, "alice", **{path: b"mine now"})
+    with pytest.raises(RecordError, match="another maintainer") as raised:
+        maintainer.accept(1, place, accepted(folder).to_json(), head, commit_of(maintainer))
+    assert path in str(raised.value) and "record.json" not in str(raised.value)
+
+
+def test_t18_a_store_that_changed_since_the_review_read_it_gets_nothing(
+    hub: Hub, stores: tuple[HubStore, HubStore], make: Make, tmp_path: Path
+) -> None:
+    maintainer, alice = stores
+    folder = make()
+    alice.submit(folder, place_of_folder(folder))
+    *_, head = maintainer.fetch(1, tmp_path / "scratch")
+    read = commit_of(maintainer)
+    hub.repos[REPO].push("main", "org", **{"README.md": b"new"})
+    with pytest.raises(RecordError, match="has changed since the review read it"):
+        maintainer.accept(1, place_of_folder(folder), accepted(folder).to_json(), head, read)
+    assert hub.repos[REPO].pulls[1].status == "open"
+    assert hub.repos[REPO].resolve("refs/pr/1").oid == head
+
+
+def test_the_table_is_made_again_when_the_store_changes_while_it_is_published(
+    hub: Hub, stores: tuple[HubStore, HubStore], make: Make
+) -> None:
+    maintainer, _ = stores
+    repo = hub.repos[REPO]
+    waiting = [
+        {f"{place_of_folder(folder)}/{path.name}": path.read_bytes() for path in folder.iterdir()}
+        for folder in (make(), make(lambda plain: plain["who"].update(account="alice")))
+    ]
+    repo.push("main", "org", **waiting.pop())
+    hub.before_commit = lambda repo: repo.push("main", "org", **waiting.pop()) if waiting else None
+    maintainer.publish_rows()
+    assert len(pandas.read_parquet(io.BytesIO(repo.resolve("main").files["rows.parquet"]))) == 2
+    repo.push("main", "org", **{"rows.parquet": b""})
+    hub.before_commit = lambda repo: repo.push("main", "org", **{"README.md": b"again"})
+    with pytest.raises(RecordError, match="changed at each of"):
+        maintainer.publish_rows()
+
+
+def test_a_table_is_not_made_of_an_old_store(hub: Hub, stores: tuple[HubStore, HubStore]) -> None:
+    maintainer, _ = stores
+    maintainer.snapshot()
+    hub.status = 503
+    with pytest.raises(StorageError, match=r"store as of.*table is that of before"):
+        maintainer.publish_rows()
+
+
+def test_t20_refused_pull_requests_count_too(hub: Hub, stores: tuple[HubStore, HubStore]) -> None:
+    ages = {"alice": (0, 1, 20, 23, 25, 0), "bob": (0,)}
+    accounts = [(account, hours) for account, several in ages.items() for hours in several]
+    for number, (account, hours) in enumerate(accounts, start=1):
+        created = (datetime.now(UTC) - timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+        hub.repos[REPO].pulls[number] = Pull(number, "Record", account, "closed", created=created)
+    assert stores[0].recently_sent("alice", 6) == 4  # the fifth is of the day before yesterday, the sixth itself
+    assert stores[0].recently_sent("alice", 3) == 2
+    assert stores[0].recently_sent("bob", 7) == 0
 
 
 SECOND = "demo-v1/digits/dp-means/0123456789abcdef/record.json"
@@ -251,6 +338,6 @@ def test_a_submission_made_before_another_was_merged_is_still_read(
     for folder in (first, second):
         alice.submit(folder, place_of_folder(folder))
     *_, head = maintainer.fetch(1, tmp_path / "one")
-    maintainer.accept(1, place_of_folder(first), accepted(first).to_json(), head)
+    maintainer.accept(1, place_of_folder(first), accepted(first).to_json(), head, commit_of(maintainer))
     assert maintainer.fetch(2, tmp_path / "two")[1] == place_of_folder(second)
     assert len(read_entries(maintainer.snapshot().folder)) == 1

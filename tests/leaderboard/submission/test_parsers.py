@@ -7,6 +7,7 @@ import json
 import pickle
 import resource
 import struct
+import time
 import zipfile
 import zlib
 from pathlib import Path
@@ -71,6 +72,15 @@ def test_t22_any_bytes_as_json(content: bytes) -> None:
         parse_json(content, "x")
     except RecordError as error:
         assert str(error).startswith("x: ")
+
+
+@pytest.mark.parametrize("content", [b'"' + b'\\"' * 30_000, b'"\\' * 30_000, b'"' * 60_000, b"[" * 60_000])
+def test_t20_every_byte_is_looked_at_once(content: bytes) -> None:
+    """A string that is never closed took ten seconds, and four times as long for twice the size."""
+    start = time.process_time()
+    with pytest.raises(RecordError):
+        parse_json(content, "x")
+    assert time.process_time() - start < 1
 
 
 @MANY

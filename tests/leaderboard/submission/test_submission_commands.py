@@ -5,26 +5,33 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
-from huggingface_hub import HfApi
+from huggingface_hub import CommitOperationAdd, HfApi
 from localhub import Hub
-from making import FILES, Make
+from making import FILES, Make, changed
 from typer.testing import CliRunner, Result
 
+from dpib.audit.levels import AuditEvidence, CheckEvidence
 from dpib.cli.main import reported_errors
 from dpib.errors import ConfigError
+from dpib.isolation.jail import Protections
+from dpib.records import RunRecord, load_record
+from dpib.verdicts import SUITE_VERSION
 from dpib_leaderboard import limits
-from dpib_leaderboard.entries import read_entries
+from dpib_leaderboard.entries import Entry, read_entries
 from dpib_leaderboard.hub import HubStore
+from dpib_leaderboard.recompute import Recomputed
 from dpib_leaderboard.review_command import review
-from dpib_leaderboard.reviews import load_review
+from dpib_leaderboard.reviews import Check, Reproduction, Review, load_review
 from dpib_leaderboard.rows import build_rows
-from dpib_leaderboard.store import FolderStore, open_store
+from dpib_leaderboard.store import FolderStore, Snapshot, open_store
+from dpib_leaderboard.submit import preview
 from dpib_leaderboard.submit_command import submit
 
 
@@ -122,6 +129,104 @@ def test_review_of_a_folder_writes_its_verdict_and_the_table(make: Make, in_proc
     assert len(read_entries(root)) == 1
 
 
+def evidence_of(folder: Path) -> dict[str, Any]:
+    """What maintainers found out about the code of a record: a reproduction, a check, an audit."""
+    code = load_record(folder / "record.json").method.source_digest
+    both = {"code_digest": code, "suite_version": SUITE_VERSION, "date": "2026-02-03"}
+    return {
+        "reproduction": Reproduction(
+            method_digest=code,
+            seeds=(1, 2, 3),
+            values=(80.0, 81.0, 82.0),
+            spent_epsilon=(10.0, 10.0, 10.0),
+            submitted=81.0,
+            tolerance=4.0,
+            agrees=True,
+            protections=Protections(network="cut", files="confined", processes="namespace", privileges="none"),
+        ),
+        "code_checks": (CheckEvidence(passed=True, **both),),
+        "audits": (AuditEvidence(profile="standard", verdict="not refuted", power=0.95, **both),),
+    }
+
+
+@pytest.fixture
+def scored(record: RunRecord, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the recomputation agree with every score."""
+    answer = Recomputed(checks=(Check(name="stub", holds=True),), scores=record.scores)
+    monkeypatch.setattr("dpib_leaderboard.review.recompute", lambda *args, **options: answer)
+
+
+def test_a_second_review_keeps_what_the_first_one_knew(make: Make, scored: None) -> None:
+    folder = make()
+    assert call(review, folder).exit_code == 0
+    first = load_review(folder)
+    assert first is not None and first.trust_level == 1
+    first.model_copy(update={**evidence_of(folder), "reviewed": "2026-01-01", "attempts": 7}).save(folder)
+    assert call(review, folder).exit_code == 0
+    second = load_review(folder)
+    assert second is not None and second.trust_level == 3
+    assert (second.since, second.attempts) == ("2026-01-01", 7) and second.reviewed > "2026-01-01"
+    assert len(second.audits) == len(second.code_checks) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "level"),
+    [
+        ({"audits": ("refuted",)}, 0),
+        ({"checks": (Check(name="reproduced", holds=False, detail="50.00 submitted"),)}, 0),
+    ],
+)
+def test_a_second_review_forgives_nothing(change: dict[str, Any], level: int, make: Make, scored: None) -> None:
+    folder = make()
+    assert call(review, folder).exit_code == 0
+    first = load_review(folder)
+    assert first is not None
+    known = evidence_of(folder)
+    if "audits" in change:
+        refuted = known["audits"][0].model_copy(update={"verdict": "refuted", "reasons": ("half the noise",)})
+        change = {"audits": (refuted,)}
+    first.model_copy(update={**known, **change}).save(folder)
+    call(review, folder)
+    second = load_review(folder)
+    assert second is not None and second.trust_level == level
+    assert second.negatives or second.reasons == ["reproduced: 50.00 submitted"]
+
+
+def test_an_invalidated_record_stays_so(make: Make, scored: None) -> None:
+    folder = make()
+    assert call(review, folder).exit_code == 0
+    assert call(review, folder, "--invalidate", "wrong data").exit_code == 0
+    before = (folder / "review.json").read_bytes()
+    done = call(review, folder)
+    assert done.exit_code == 1 and "was invalidated" in done.stderr and "wrong data" in done.stderr
+    assert (folder / "review.json").read_bytes() == before
+
+
+def test_recomputed_scores_are_not_taken_back(make: Make, scored: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make()
+    assert call(review, folder).exit_code == 0
+    before = (folder / "review.json").read_bytes()
+    assert call(review, folder, "--no-scores").exit_code == 2
+    no_data = Recomputed(checks=(Check(name="copy test and scores", holds=None, detail="not here"),))
+    monkeypatch.setattr("dpib_leaderboard.review.recompute", lambda *args, **options: no_data)
+    done = call(review, folder)
+    assert done.exit_code == 3 and "--data-dir" in done.stderr
+    assert (folder / "review.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("reviewed", [True, False])
+def test_a_store_without_images_is_not_refused(reviewed: bool, make: Make, scored: None) -> None:
+    """As the store in git is: there is nothing to review, and no verdict."""
+    folder = make()
+    if reviewed:
+        assert call(review, folder).exit_code == 0
+    before = load_review(folder)
+    (folder / "images.parquet").unlink()
+    done = call(review, folder)
+    assert done.exit_code == 3 and "images.parquet is not in" in done.stderr and done.stdout == ""
+    assert load_review(folder) == before
+
+
 def test_review_of_a_refused_folder_says_why_and_fails(make: Make, no_process: None) -> None:
     folder = make(lambda plain: plain["method"].update(title="<b>x</b>"))
     done = call(review, folder)
@@ -151,14 +256,100 @@ def test_a_pull_request_from_submit_to_the_table(
     assert (record["who"]["account"], record["who"]["contact"]) == ("alice", "alice at example.org")
     assert "merged" in call(submit, "--to", "hf:org/results", "--status").stdout
     api = HfApi(hub.endpoint, token="hf_alice")
-    from huggingface_hub import CommitOperationAdd
-
     bad = [CommitOperationAdd("README.md", b"mine")]
     api.create_commit("org/results", bad, commit_message="x", repo_type="dataset", create_pr=True)
     refused = call(review, f"{hub.endpoint}/datasets/org/results/discussions/2", "--publish")
     assert refused.exit_code == 1
     pull = hub.repos["org/results"].pulls[2]
     assert pull.status == "closed" and "only adds" in pull.comments[0]
+
+
+@pytest.mark.usefixtures("in_process")
+def test_what_a_local_record_supersedes_is_not_sent(run_folder: Path, record: RunRecord, tmp_path: Path) -> None:
+    """A run that was first incomplete: its second record supersedes the first, which no store has."""
+    run = tmp_path / "run"
+    shutil.copytree(run_folder, run)
+    partial = record.model_copy(update={"status": "partial"})
+    (run / "record.json").write_text(record.superseding(partial).to_json())
+    done = call(submit, run, "--to", tmp_path / "store", "--yes")
+    assert done.exit_code == 0, done.output
+    (sent,) = read_entries(tmp_path / "store")
+    assert sent.record.supersedes is None and sent.record.id == record.id
+
+
+@pytest.mark.parametrize(("token", "words"), [("hf_alice", ""), ("", "What depends on the account is checked")])
+def test_a_dry_run_knows_whose_record_is_superseded(
+    token: str,
+    words: str,
+    hub: Hub,
+    run_folder: Path,
+    make: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    in_process: None,
+) -> None:
+    monkeypatch.setattr("dpib_leaderboard.hub.HubStore", partial(HubStore, endpoint=hub.endpoint))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    HubStore("org/results", endpoint=hub.endpoint, token="hf_maintainer").create()
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+
+    def earlier(plain: dict[str, Any]) -> None:
+        plain["who"]["account"] = "alice"
+        plain["synthetic"]["digest"] = "1" * 64
+        plain["privacy"]["ledger_digest"] = "2" * 64
+
+    folder = make(earlier)
+    content = {f"{'/'.join(folder.parts[-4:])}/{path.name}": path.read_bytes() for path in folder.iterdir()}
+    hub.repos["org/results"].push("main", "org", **content)
+    asked = ("--to", "hf:org/results", "--dry-run", "--supersedes", folder.name)
+    done = call(submit, run_folder, *asked)
+    assert done.exit_code == 0, done.output
+    assert words in done.stderr
+    monkeypatch.setenv("HF_TOKEN", "hf_bob")
+    stolen = call(submit, run_folder, *asked)
+    assert stolen.exit_code == 1 and "a record of another account" in stolen.stderr
+
+
+def test_the_preview_leaves_a_seed_to_the_account_that_sent_it_first(record: RunRecord) -> None:
+    def sent(account: str, value: float) -> RunRecord:
+        def change(plain: dict[str, Any]) -> None:
+            plain["who"]["account"] = account
+            plain["method"]["reference"] = False
+            for score in plain["scores"]:
+                if score["metric"] == "accuracy" and score["protocol"] == "noisy-senv" and not score["classifier"]:
+                    score["value"] = value
+
+        return changed(record, change)
+
+    first = sent("alice", 70.0)
+    base = {"record": first.id, "accepted": True, "reviewed": "", "reviewer": "", "attempts": 1, "checks": ()}
+    known = [Entry(Path("a/b/c/d"), first, Review(trust_level=1, scores=first.scores, **base))]
+    assert list(preview([sent("bob", 99.0)], known)["mean"]) == [70.0]
+    later = sent("alice", 72.0).model_copy(update={"created": "2999-01-01T00:00:00+00:00"})
+    assert list(preview([later], known)["mean"]) == [72.0]
+
+
+def test_nothing_is_merged_or_closed_on_an_old_state_of_the_store(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dpib_leaderboard.hub.HubStore", partial(HubStore, endpoint=hub.endpoint))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    store = HubStore("org/results", endpoint=hub.endpoint, token="hf_maintainer")
+    store.create()
+    api = HfApi(hub.endpoint, token="hf_alice")
+    bad = [CommitOperationAdd("README.md", b"mine")]
+    api.create_commit("org/results", bad, commit_message="x", repo_type="dataset", create_pr=True)
+    monkeypatch.setattr(HubStore, "snapshot", lambda self: replace(good, stale="The Hub was down."))
+    good = Snapshot(tmp_path, "0" * 40, "2026-01-01")
+    monkeypatch.setenv("HF_TOKEN", "hf_maintainer")
+    done = call(review, "hf:org/results#1", "--publish")
+    assert done.exit_code == 3 and "The Hub was down. Nothing is merged or closed" in done.stderr
+    assert hub.repos["org/results"].pulls[1].status == "open"
+    looked = call(review, "hf:org/results#1")
+    assert looked.exit_code == 1 and "The Hub was down." in looked.stderr and "only adds" in looked.stdout
 
 
 def test_an_empty_store_has_a_table_too(tmp_path: Path) -> None:

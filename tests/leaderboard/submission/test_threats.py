@@ -19,6 +19,7 @@ from dpib.data.images import LabelledImages
 from dpib.data.load import load_splits
 from dpib.data.splits import SIDES
 from dpib.metrics.copies import neighbour_test
+from dpib.privacy.ledger import parse_charges, read_ledger_lines
 from dpib.records import RunRecord
 from dpib.spec import Track
 from dpib_leaderboard import copies, history, recompute, rows
@@ -227,6 +228,33 @@ def test_t16_events_of_the_record_are_those_of_the_ledger(make: Make) -> None:
     assert "ledger is the record's" in " ".join(review_of(make(lambda p: p["privacy"].update(events=[]))).reasons)
 
 
+BADGES: dict[str, tuple[Any, str]] = {
+    "float_safe": (True, "as the harness writes it: float_safe"),
+    "accountant": ("dp-accounting 0.6.0 PLD, verified by NIST", "as the harness writes it: accountant"),
+    "second_accountant": ("none needed", "as the harness writes it: second_accountant"),
+    "noise_source": ("a certified hardware generator", "as the harness writes it: noise_source"),
+    "label_shares": ("private", "as the harness writes it: label_shares"),
+    "unit": ("one person", "as the harness writes it: unit"),
+    "tuning": ("accounted", "as the harness writes it: tuning"),
+    "assurance": ("no-access", "assurance: no-access, the ledger says mechanism"),
+}
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("name", BADGES)
+def test_badges_are_what_the_charges_and_the_harness_say(name: str, make: Make) -> None:
+    value, reason = BADGES[name]
+    assert reason in review_of(make(lambda plain: plain["privacy"].update({name: value}))).reasons
+
+
+def test_a_validation_side_read_outside_the_harness_is_no_assurance(run_folder: Path, record: RunRecord) -> None:
+    charges, _ = parse_charges(read_ledger_lines(run_folder / "ledger.jsonl"))
+    card = catalogue.dataset("digits")
+    assert all(check.holds for check in recompute._badges(record, charges, card))
+    declared = [c.model_copy(update={"assurance": "declared"}) if c.side == "validation" else c for c in charges]
+    assert [check.holds for check in recompute._badges(record, declared, card)] == [False, True]
+
+
 def test_t22_t23_a_cell_never_mixes_budgets(record: RunRecord) -> None:
     other = changed(record, lambda plain: (plain["task"]["spec"].update(epsilon=10.02),))
     frame = rows.table([Entry(Path("a"), record), Entry(Path("b"), other)])
@@ -327,9 +355,49 @@ def test_t14_a_name_belongs_to_its_package(record: RunRecord) -> None:
         assert reason in str(history.history_checks(forged, []))
 
 
+def problems(record: RunRecord, known: list[Entry]) -> list[str]:
+    return [f"{c.name}: {c.detail}" for c in history.history_checks(record, known) if c.holds is False]
+
+
+def of(record: RunRecord, account: str | None, **method: str) -> RunRecord:
+    return changed(record, lambda plain: (plain["who"].update(account=account), plain["method"].update(method)))
+
+
+def test_t14_a_method_is_of_the_account_that_sent_it_first(record: RunRecord) -> None:
+    own = {"name": "mine", "title": "Mine", "distribution": "dpib-plugin-mine"}
+    first = stored(of(seeded(record, 1), "alice", **own))
+    assert problems(of(seeded(record, 2), "alice", **own), [first]) == []
+    assert problems(of(seeded(record, 2), "bob", **own), [first]) == ["same account: the name 'mine' belongs to alice"]
+    assert problems(of(seeded(record, 2), "bob", **own), [stored(first.record, accepted=False)]) == []
+    ours = stored(of(seeded(record, 1), None))
+    assert problems(of(seeded(record, 2), "bob"), [ours]) == []  # a method of dpib
+    (undecided,) = (c for c in history.history_checks(of(seeded(record, 2), None, **own), [first]) if not c.holds)
+    assert undecided.holds is None and "not signed by an account" in undecided.detail
+
+
+def test_t14_a_changed_method_of_dpib_needs_another_name(record: RunRecord) -> None:
+    forged = of(seeded(record, 2), "bob", source_digest="1" * 64)
+    reason = ["code: the code is not that of dpib's dp-means; give your variant a name of its own"]
+    assert problems(forged, []) == problems(forged, [stored(seeded(record, 1))]) == reason
+    earlier_version = of(seeded(record, 1), None, source_digest="1" * 64)
+    assert problems(forged, [stored(earlier_version)]) == []
+    assert problems(forged, [stored(earlier_version, accepted=False)]) == reason
+    assert "dpib's newest" in str(problems(of(forged, "bob", name="newest", title="Newest"), []))
+    (undecided,) = (c for c in history.history_checks(earlier_version, []) if not c.holds)
+    assert undecided.holds is None
+
+
+def test_a_record_of_earlier_code_is_reviewed_again_as_it_was(record: RunRecord) -> None:
+    known = stored(of(record, "alice", source_digest="1" * 64))
+    checks = history.history_checks(known.record, [known], place=known.place)
+    assert all(check.holds for check in checks)
+
+
 def test_t20_one_account_cannot_fill_the_queue(record: RunRecord) -> None:
     many = [stored(seeded(record, seed)) for seed in range(1, 52)]
     assert "(429)" in str(history.history_checks(seeded(record, 99), many))
+    assert "(429)" not in str(history.history_checks(seeded(record, 99), many[:49], sent=49))
+    assert "(429)" in str(history.history_checks(seeded(record, 99), [], sent=50))
 
 
 def test_t05_t17_the_process_selects_nothing_and_inherits_no_credential(monkeypatch: pytest.MonkeyPatch) -> None:
