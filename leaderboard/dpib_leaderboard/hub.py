@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx2
-from huggingface_hub import CommitOperationAdd, HfApi, set_client_factory
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, set_client_factory
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils._http import default_client_factory
@@ -37,12 +37,14 @@ _NO_TOKEN = "Log in first: `hf auth login`, or set HF_TOKEN to a token that may 
 
 
 @contextmanager
-def hub_errors(doing: str, repo: str, nothing: str = "Nothing was sent.") -> Iterator[None]:
+def hub_errors(
+    doing: str, repo: str, nothing: str = "Nothing was sent.", refusal: type[DpibError] = RecordError
+) -> Iterator[None]:
     """Turn what the Hub or the way to it can do wrong into one message.
 
     Raises:
         StorageError: the Hub cannot be reached, or the token is missing or wrong.
-        RecordError: the Hub refuses what was asked.
+        DpibError: ``refusal``: the Hub refuses what was asked.
     """
     try:
         yield
@@ -54,7 +56,7 @@ def hub_errors(doing: str, repo: str, nothing: str = "Nothing was sent.") -> Ite
         detail = f"hf:{repo} does not exist, or this token may not see it"
         raise StorageError(f"{doing}: {detail}. {nothing}") from error
     except HfHubHTTPError as error:
-        raise _answered(doing, error, nothing) from error
+        raise _answered(doing, error, nothing, refusal) from error
     except httpx2.TimeoutException as error:
         raise StorageError(f"{doing}: the Hub does not answer in time. {nothing} Try again later.") from error
     except (httpx2.HTTPError, OSError, RuntimeError) as error:
@@ -62,17 +64,17 @@ def hub_errors(doing: str, repo: str, nothing: str = "Nothing was sent.") -> Ite
         raise StorageError(f"{doing}: {detail}. {nothing} Try again later.") from error
 
 
-def _answered(doing: str, error: HfHubHTTPError, nothing: str) -> DpibError:
+def _answered(doing: str, error: HfHubHTTPError, nothing: str, refusal: type[DpibError]) -> DpibError:
     status = error.response.status_code if error.response is not None else 0
     if status == 401:
         return StorageError(f"{doing}: the Hub does not accept the token. {_NO_TOKEN} {nothing}")
     if status == 403:
         return StorageError(f"{doing}: this account may not do that (403). {nothing}")
     if status == _CHANGED:
-        return RecordError(f"{doing}: the repository has changed meanwhile (412). {nothing} Run the command again.")
+        return refusal(f"{doing}: the repository has changed meanwhile (412). {nothing} Run the command again.")
     if status == 429 or status >= 500:
         return StorageError(f"{doing}: the Hub is overloaded or down ({status}). {nothing} Try again later.")
-    return RecordError(f"{doing}: the Hub refuses it ({status}: {error.server_message or 'no reason'}). {nothing}")
+    return refusal(f"{doing}: the Hub refuses it ({status}: {error.server_message or 'no reason'}). {nothing}")
 
 
 def _patient_client() -> httpx2.Client:
@@ -227,9 +229,10 @@ class HubStore:
 
         Raises:
             RecordError: if it changes anything but one new folder of a record, or a file is too large.
+            StorageError: if the Hub does not give it out, which is not its author's fault.
         """
         revision = f"refs/pr/{number}"
-        with hub_errors(f"Reading pull request {number}", self.repo, ""):
+        with hub_errors(f"Reading pull request {number}", self.repo, "", refusal=StorageError):
             details = self.api.get_discussion_details(self.repo, number, repo_type=_KIND, token=False)
             head = str(self.api.repo_info(self.repo, revision=revision, repo_type=_KIND, token=False).sha)
             place, names = added_place(self._blobs(self._base(head)), self._blobs(head), self._blobs("main"))
@@ -283,7 +286,11 @@ class HubStore:
                 parent_commit=head,
             )
             reviewed = self._blobs(done.oid)
-            self.api.merge_pull_request(self.repo, number, repo_type=_KIND, comment="Accepted.")
+            try:
+                self.api.merge_pull_request(self.repo, number, repo_type=_KIND, comment="Accepted.")
+            except (HfHubHTTPError, httpx2.HTTPError):
+                self._take_back(number, review.path_in_repo, done.oid)
+                raise
         with hub_errors("Comparing what was merged", self.repo, f"{place} is merged, the table is that of before."):
             merged = self._blobs("main")
         expected = before | {path: blob for path, blob in reviewed.items() if path.startswith(f"{place}/")}
@@ -294,6 +301,17 @@ class HubStore:
                 "What another maintainer merged meanwhile is in order. Anything else was pushed between review and "
                 "merge: take it back; if it is in this record, invalidate the record. The table was not published."
             )
+
+    def _take_back(self, number: int, path: str, parent: str) -> None:
+        """Delete the review from a pull request that could not be merged, which is then as its author left it."""
+        self.api.create_commit(
+            self.repo,
+            [CommitOperationDelete(path)],
+            commit_message="Not merged",
+            repo_type=_KIND,
+            revision=f"refs/pr/{number}",
+            parent_commit=parent,
+        )
 
     def publish_rows(self) -> None:
         """Commit ``rows.parquet`` of the store as it is now; if the store changes meanwhile, read it again.

@@ -79,7 +79,8 @@ def problem(status: int, code: str = "", message: str = "") -> JSONResponse:
 class Hub:
     """State of the server; ``delay`` and ``status`` make it slow or failing, ``refuse`` forbids pull requests.
 
-    ``before_merge`` and ``before_commit`` are called just before a merge and a commit to main: what others do then.
+    ``before_merge`` and ``before_commit`` are called just before a merge and a commit to main: what others do then. A
+    response of ``before_merge`` is the answer, and nothing is merged.
     """
 
     def __init__(self) -> None:
@@ -245,7 +246,8 @@ class Hub:
             pull.comments.append(body["comment"])
         event = {"id": "1", "createdAt": DATE, "author": {"name": "org"}}
         if tail[1] == "merge":
-            self.before_merge(repo)
+            if isinstance(refusal := self.before_merge(repo), Response):
+                return refusal
             head, main = repo.resolve(f"refs/pr/{pull.number}"), repo.resolve("main")
             base = next(c for c in repo.history(head) if c.oid in {m.oid for m in repo.history(main)})
             added = {path: data for path, data in head.files.items() if base.files.get(path) != data}

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas
 import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
-from localhub import Hub, Pull, cutting_proxy
+from localhub import Hub, Pull, cutting_proxy, problem
 from making import Make
 
 from dpib.errors import RecordError, StorageError
@@ -246,6 +246,36 @@ def test_t18_a_store_that_changed_since_the_review_read_it_gets_nothing(
         maintainer.accept(1, place_of_folder(folder), accepted(folder).to_json(), head, read)
     assert hub.repos[REPO].pulls[1].status == "open"
     assert hub.repos[REPO].resolve("refs/pr/1").oid == head
+
+
+def test_a_pull_request_that_could_not_be_merged_is_as_its_author_left_it(
+    hub: Hub, stores: tuple[HubStore, HubStore], make: Make, tmp_path: Path
+) -> None:
+    """Else the next review would find the review in it, and close it for that."""
+    maintainer, alice = stores
+    folder = make()
+    place = place_of_folder(folder)
+    alice.submit(folder, place)
+    *_, head = maintainer.fetch(1, tmp_path / "first")
+    hub.before_merge = lambda repo: problem(403, "", "merging is not possible now")
+    with pytest.raises(StorageError, match="not merged"):
+        maintainer.accept(1, place, accepted(folder).to_json(), head, commit_of(maintainer))
+    hub.before_merge = lambda repo: None
+    *_, head = maintainer.fetch(1, tmp_path / "second")
+    maintainer.accept(1, place, accepted(folder).to_json(), head, commit_of(maintainer))
+    assert hub.repos[REPO].pulls[1].status == "merged"
+
+
+def test_what_the_hub_does_not_give_out_is_no_reason_to_close_a_pull_request(
+    hub: Hub, stores: tuple[HubStore, HubStore], make: Make, tmp_path: Path
+) -> None:
+    maintainer, alice = stores
+    folder = make()
+    alice.submit(folder, place_of_folder(folder))
+    for status in (400, 404, 412):
+        hub.status = status
+        with pytest.raises(StorageError, match="Reading pull request 1"):
+            maintainer.fetch(1, tmp_path / str(status))
 
 
 def test_the_table_is_made_again_when_the_store_changes_while_it_is_published(
