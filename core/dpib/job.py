@@ -197,7 +197,7 @@ def _check_rules(
 
 
 def _check_pretraining(spec: RunSpec, track: Track, job: Job) -> None:
-    """Refuse a run without the pretraining that its method needs, or with two: weights and public images."""
+    """Refuse a run without the pretraining that its method needs, with one it cannot use, or with two."""
     weights = job.resolved.config.public_weights()
     given = [f"--public {spec.public}"] if spec.public_dataset else []
     given += [f"--prelude {one.card.name}" for one in job.preludes]
@@ -205,6 +205,8 @@ def _check_pretraining(spec: RunSpec, track: Track, job: Job) -> None:
         raise ConfigError(f"{', '.join(weights)} is the pretraining of this run: drop {' and '.join(given)}.")
     if job.method.card.public_data == "required" and not (weights or spec.public_dataset):
         raise ConfigError(f"This run is not possible: {_needs_public([job.method.card.name], track)}.")
+    narrowed = any(one.card.anchor == "before-pretraining" for one in job.preludes)
+    job.resolved.config.check_public(narrowed or spec.public_dataset is not None)
 
 
 def _needs_public(names: Sequence[str], track: Track) -> str:
@@ -236,7 +238,9 @@ def _prelude_problems(spec: RunSpec, card: MethodCard, preludes: Sequence[Prelud
 def can_learn_at(anchor: Anchor, synthesizer: type[Synthesizer]) -> bool:
     """Return whether a method can learn from the images of a prelude with this anchor."""
     pretrains = synthesizer.pretrain is not Synthesizer.pretrain
-    return pretrains or (anchor == "before-fine-tuning" and synthesizer.warm_up is not Synthesizer.warm_up)
+    if anchor == "before-pretraining":
+        return pretrains
+    return synthesizer.warms_up and (pretrains or synthesizer.warm_up is not Synthesizer.warm_up)
 
 
 def _check_can_learn(spec: RunSpec, synthesizer: type[Synthesizer], preludes: Sequence[InstalledPrelude]) -> None:
@@ -247,8 +251,10 @@ def _check_can_learn(spec: RunSpec, synthesizer: type[Synthesizer], preludes: Se
         for method in catalogue.methods():
             with contextlib.suppress(PluginError):
                 able += [method.card.name] if can_learn_at(prelude.card.anchor, method.load()) else []
+        pretrains = synthesizer.pretrain is not Synthesizer.pretrain
+        learns = "from public images, not from released ones" if pretrains else "from no image but the private ones"
         raise ConfigError(
-            f"{spec.method} learns from no image but the private ones, so {prelude.card.name} cannot precede it. "
+            f"{spec.method} learns {learns}, so {prelude.card.name} cannot precede it. "
             f"Methods that can: {', '.join(able) or 'none'}."
         )
 

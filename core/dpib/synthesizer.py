@@ -33,6 +33,19 @@ class MethodConfig(Frozen):
         """
         return {}
 
+    def check_public(self, given: bool) -> None:
+        """Refuse public images, or their absence, that a method cannot do with under these settings.
+
+        The card's ``public_data`` says what holds for all settings; this, called before anything is loaded or spent, is
+        for a method that learns from public images under some. By default all is well.
+
+        Args:
+            given: whether the run has public images, all or some.
+
+        Raises:
+            ConfigError: says what to drop, to add or to choose.
+        """
+
     def pretraining_basis(self, task: TaskInfo) -> Mapping[str, Any] | None:  # noqa: ARG002  the safe default needs none
         """Return what ``pretrain`` depends on besides the public images: runs that agree on it share its result.
 
@@ -53,9 +66,14 @@ class Synthesizer(ABC):
         config: an instance of ``Config``.
         task: public facts of the dataset.
         context: device, seeds, progress and resumable state; how to work, never what on.
+
+    Attributes:
+        warms_up: False for a method that has ``pretrain`` and yet cannot go on learning from released images: preludes
+            that release some are refused.
     """
 
     Config: ClassVar[type[MethodConfig]] = MethodConfig
+    warms_up: ClassVar[bool] = True
 
     def __init__(self, config: MethodConfig, task: TaskInfo, context: RunContext) -> None:
         self.config = config
@@ -76,7 +94,8 @@ class Synthesizer(ABC):
     def warm_up(self, images: PublicDataset, context: RunContext) -> None:
         """Learn from images that a prelude released, after public images and before private ones.
 
-        By default by ``pretrain``: a method whose ``pretrain`` starts from fresh weights overrides this.
+        By default by ``pretrain``: a method whose ``pretrain`` starts from fresh weights, or is longer than few images
+        deserve, overrides this; one that cannot sets ``warms_up`` to False.
 
         Args:
             images: released images of the task's shape; few of them.

@@ -208,6 +208,16 @@ def test_settings_come_from_presets_and_from_set_with_the_name_in_front() -> Non
     [
         ("dp-merf", {"preludes": ("central-imags",)}, "Did you mean 'central-images'"),
         ("dp-means", {"preludes": ("central-images",)}, "Methods that can: .*dp-gan, dp-kernel, .*dp-merf"),
+        ("dp-means", {"preludes": ("central-images",)}, r"Methods that can: (?!.*\bpe\b)"),
+        ("pe", {"preludes": ("central-images",)}, "not from released ones, so central-images cannot precede it"),
+        (
+            "pe",
+            {"public": "strokes", "variant": "own-diffusion", "preludes": ("central-images",)},
+            "not from released ones, so central-images cannot precede it",
+        ),
+        ("pe", {"public": "strokes"}, "learns nothing from public images. Drop --public"),
+        ("pe", {"public": "strokes:5%"}, "learns nothing from public images. Drop --public"),
+        ("pe", {"variant": "own-diffusion"}, "add --public DATASET"),
         ("dp-merf", {"preludes": ("select-public",)}, "select-public needs public data"),
         ("dp-merf", {"public": "strokes:5%", "preludes": ("select-public",)}, "drop --prelude select-public"),
         ("dp-merf", {"public": "strokes:random-5%", "preludes": ("select-public",)}, "chooses from all public images"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from dpib.context import RunContext
 from dpib.data.catalog.digits import CARD as DIGITS
@@ -25,6 +26,18 @@ class Silent(NoiseSource):
 
     def add_gaussian(self, exact: list[Tensor], std: float, charge: str, step: int = 0) -> list[Tensor]:
         return exact
+
+
+def labels_learnt(generator: nn.Module) -> list[Tensor]:
+    """Return a list that grows by the labels of every batch that a generator is trained on from now on."""
+    seen: list[Tensor] = []
+
+    def look(_: nn.Module, inputs: tuple[Tensor, Tensor]) -> None:
+        if torch.is_grad_enabled():
+            seen.append(inputs[1].clone())
+
+    generator.register_forward_pre_hook(look)
+    return seen
 
 
 @dataclass

@@ -13,11 +13,11 @@ from dpib.context import RunContext
 from dpib.progress import Reporter
 from dpib.seeds import Seeds
 from dpib_plugins.diffusion.adapters import conditioning_and_attention, train_only
-from dpib_plugins.diffusion.averaging import moving_average
 from dpib_plugins.diffusion.edm import SIGMA_DATA, Levels, denoise, loss_rows, scaled, to_uint8
 from dpib_plugins.diffusion.noise import NoisePool
 from dpib_plugins.diffusion.samplers import SIGMA_MAX, Sampler
 from dpib_plugins.diffusion.unet import UNet
+from dpib_plugins.nets.averaging import moving_average, plain_mean
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
 
@@ -186,6 +186,16 @@ def test_the_average_warms_up():
         keep = min(0.5, (1 + n) / (10 + n))
         expected = keep * expected + (1 - keep) * n
         assert average.module.weight.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_until_the_decay_is_reached_the_ramp_of_gs_wgan_makes_the_mean_of_all_updates():
+    network = torch.nn.Linear(1, 1, bias=False)
+    network.weight.data.fill_(-100.0)
+    average = moving_average(network, 0.999, plain_mean)
+    for n in range(1, 101):
+        network.weight.data.fill_(float(n))
+        average.update_parameters(network)
+    assert average.module.weight.item() == pytest.approx(50.5, rel=1e-5)
 
 
 @pytest.fixture

@@ -5,13 +5,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from method_harness import Harness
+from method_harness import Harness, labels_learnt
 from nominal import SENSITIVE, recomputed_epsilon
 
+from dpib import catalogue
+from dpib import config as config_module
 from dpib.data.catalog.digits import CARD as DIGITS
 from dpib.data.images import LabelledImages, PublicDataset
 from dpib.privacy import private as private_module
 from dpib.progress import Reporter
+from dpib.spec import RunSpec
 from dpib.testing.replay import RecordingNoise, neighbours_differ_by
 from dpib_plugins import dp_gan
 from dpib_plugins.dp_gan.fakes import FakePool
@@ -53,8 +56,8 @@ def test_a_score_depends_on_its_own_image_alone(shape):
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**31), st.permutations(range(9)), st.integers(1, 9))
 def test_a_partner_depends_on_its_own_record_alone(seed, order, count):
-    pool, generator = FakePool((1, 4, 4), 5, 3), torch.Generator().manual_seed(seed)
-    pool.refill(torch.rand(5, 1, 4, 4), generator)
+    pool, generator = FakePool((1, 4, 4), 5), torch.Generator().manual_seed(seed)
+    pool.refill(torch.rand(5, 1, 4, 4), torch.arange(5) % 3, generator)
     images = torch.randint(256, (9, 1, 4, 4), dtype=torch.uint8, generator=generator)
     labels = torch.arange(9) % 3
     partners = pool.partners(images, labels)
@@ -65,11 +68,11 @@ def test_a_partner_depends_on_its_own_record_alone(seed, order, count):
 
 
 def test_partners_are_spread_evenly_and_change_with_the_step():
-    pool, generator = FakePool((1, 28, 28), 16, 10), torch.Generator().manual_seed(0)
+    pool, generator = FakePool((1, 28, 28), 16), torch.Generator().manual_seed(0)
     images = torch.randint(256, (4000, 1, 28, 28), dtype=torch.uint8, generator=generator)
     found = []
     for _ in range(2):
-        pool.refill(torch.zeros(16, 1, 28, 28), generator)
+        pool.refill(torch.zeros(16, 1, 28, 28), torch.arange(16) % 10, generator)
         found.append(pool.partners(images, torch.zeros(4000, dtype=torch.int64)))
         counts = found[-1].bincount(minlength=16)
         assert 150 < int(counts.min()) <= int(counts.max()) < 350  # 250 expected, 15 is one standard deviation
@@ -80,7 +83,7 @@ def test_the_release_is_the_sum_of_jointly_clipped_gradients_of_both_passes(tmp_
     data, noise = digits[:20], RecordingNoise(bytes(range(32)))
     harness = Harness(tmp_path, data, noise=noise)
     oracle_method = DpGan(TINY, harness.task, Harness(tmp_path / "oracle", data).context)
-    oracle_method._opponent("fit gan", oracle_method.context)  # fills the pool as the run does
+    oracle_method._opponent("fit gan", torch.arange(10), oracle_method.context)  # fills the pool as the run does
     parameters = list(oracle_method.discriminator.parameters())
     oracle = [torch.zeros_like(p) for p in parameters]
     norms = []
@@ -170,9 +173,86 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not_been(tmp_path, digits, bala
     assert len(resumed.ledger.charges) == 1
 
 
-def test_pretraining_touches_no_private_data(harness, digits, balanced):
+@pytest.mark.parametrize("labels", ["conditional", "unconditional"])
+def test_pretraining_touches_no_private_data_and_learns_the_labels_of_public_images(harness, digits, balanced, labels):
+    public = digits[:100] if labels == "conditional" else LabelledImages(digits.images[:100], torch.zeros(100).long())
     method = DpGan(TINY, harness.task, harness.context)
-    before = method.generate(balanced)
-    method.pretrain(PublicDataset(DIGITS, digits[:100]), Harness(harness.folder / "cache", digits).context)
+    before, seen = method.generate(balanced), labels_learnt(method.generator)
+    cache = Harness(harness.folder / "cache", digits).context
+    method.pretrain(PublicDataset(DIGITS, public), cache)
+    assert len(seen) == TINY.pretrain_steps // TINY.discriminator_steps
+    assert torch.equal(torch.cat(seen).unique(), public.labels.unique())
+    assert len(method.pool.labels.unique()) == (1 if labels == "unconditional" else TINY.fakes)
     assert not torch.equal(before, method.generate(balanced))
     assert harness.ledger.charges == ()
+
+
+def test_a_warm_up_goes_on_from_the_pretrained_weights_for_its_own_number_of_steps(harness, digits):
+    config = TINY.model_copy(update={"warm_up_steps": 2, "pretrain_steps": 8})
+    method = DpGan(config, harness.task, harness.context)
+    method.pretrain(PublicDataset(DIGITS, digits[:100]), harness.context.within("pretrain"))
+    before = {name: value.clone() for name, value in method.discriminator.state_dict().items()}
+    seen = labels_learnt(method.generator)
+    method.warm_up(PublicDataset(None, digits[:20]), harness.context.within("warm up"))
+    assert len(seen) == 1
+    moved = max(float((value - before[name]).abs().max()) for name, value in method.discriminator.state_dict().items())
+    assert 0 < moved < 3 * 2 * config.learning_rate
+
+
+def test_batches_and_pools_smaller_than_the_number_of_classes_visit_all_of_them(tmp_path, digits):
+    config = TINY.model_copy(update={"steps": 9, "batch_size": 20, "generator_batch": 3, "fakes": 4})
+    harness = Harness(tmp_path, digits[:20])
+    method = DpGan(config, harness.task, harness.context)
+    seen, pools, refill = labels_learnt(method.generator), [], method.pool.refill
+
+    def look(images, labels, generator):
+        pools.append(labels.clone())
+        refill(images, labels, generator)
+        assert torch.equal(method.pool.labels, labels)
+
+    method.pool.refill = look
+    method.fit(harness.private)
+    assert torch.equal(torch.cat(seen), torch.arange(4 * 3) % 10)
+    assert torch.equal(torch.cat(pools), torch.arange(10 * 4) % 10)
+
+
+def test_the_average_forgets_the_first_weights_of_a_short_training(tmp_path, digits):
+    """After twenty updates the published decay alone would leave 98 % of them."""
+    harness = Harness(tmp_path, digits[:20])
+    method = DpGan(TINY.model_copy(update={"averaging": 0.999}), harness.task, harness.context)
+    average = method._opponent("fit gan", torch.arange(10), harness.context)._average
+    for value in (0.0, *[1.0] * 20):
+        for parameter in method.generator.parameters():
+            parameter.data.fill_(value)
+        average.update_parameters(method.generator)
+    assert min(float(parameter.detach().min()) for parameter in average.module.parameters()) > 0.99
+
+
+def test_chunks_add_up_to_the_gradient_of_the_whole_batch(tmp_path, digits):
+    gradients = []
+    for size in (3, 128):
+        harness = Harness(tmp_path / str(size), digits[:20])
+        config = TINY.model_copy(update={"generator_physical_batch": size, "discriminator_steps": 1})
+        method = DpGan(config, harness.task, harness.context)
+        opponent = method._opponent("fit gan", torch.arange(10), harness.context)
+        method.generator.eval()  # batch norm averages over a chunk
+        for module in method.generator.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.reset_running_stats()
+        opponent._update(0)
+        gradients.append([parameter.grad for parameter in method.generator.parameters()])
+    assert max(float(gradient.abs().max()) for gradient in gradients[0]) > 1e-3
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
+
+
+def test_paper_steps_are_those_of_table_xvi():
+    published = {"mnist": 2_196, "fashion-mnist": 2_196, "cifar10": 1_830, "cifar100": 1_830, "eurosat": 842}
+    published |= dict.fromkeys(("celeba-male-32", "celeba-male-64", "celeba-male-128"), 3_974) | {"camelyon17": 3_692}
+    (plugin,) = dp_gan.dpib_synthesizers()
+
+    def steps(dataset):
+        spec = RunSpec(method="dp-gan", dataset=dataset, epsilon=10.0, track="paper-v1")
+        return config_module.resolve(plugin, DpGanConfig, spec).config.steps
+
+    assert {name: steps(name) for name in catalogue.track("paper-v1").datasets} == published

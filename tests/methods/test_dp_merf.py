@@ -4,11 +4,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from method_harness import Harness, Silent
+from method_harness import Harness, Silent, labels_learnt
 
+from dpib import catalogue, config
 from dpib.data.catalog.digits import CARD as DIGITS
 from dpib.data.images import LabelledImages, PublicDataset
 from dpib.privacy.noise import NoiseSource
+from dpib.spec import RunSpec
 from dpib_plugins.dp_merf.features import FourierFeatures
 from dpib_plugins.dp_merf.method import DpMerf, DpMerfConfig
 
@@ -114,7 +116,63 @@ def test_pretraining_touches_no_private_data(harness, digits, balanced, labels):
 def test_batches_smaller_than_the_number_of_classes_visit_all_of_them(tmp_path, digits):
     harness = Harness(tmp_path, digits[:20])
     method = DpMerf(SMALL.model_copy(update={"batch_size": 4, "steps": 5}), harness.task, harness.context)
-    rows = method.generator.labels.parametrizations.weight.original
-    before = rows.detach().clone()
+    seen = labels_learnt(method.generator)
     method.fit(harness.private)
-    assert bool((rows != before).any(dim=1).all())
+    assert torch.equal(torch.cat(seen), torch.arange(5 * 4) % 10)
+
+
+def test_a_warm_up_has_its_own_number_of_steps_and_public_images_their_own_decay(harness, digits, monkeypatch):
+    config = SMALL.model_copy(update={"warm_up_steps": 3, "pretrain_decay_every": 2})
+    rates, step = [], torch.optim.Adam.step
+
+    def look(self, *arguments):
+        rates.append(self.param_groups[0]["lr"] / config.learning_rate)
+        return step(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", look)
+    method = DpMerf(config, harness.task, harness.context)
+    method.pretrain(PublicDataset(DIGITS, digits[:100]), harness.context.within("pretrain"))
+    assert rates == pytest.approx([1, 1, 0.9, 0.9, 0.81])
+    rates.clear()
+    method.warm_up(PublicDataset(None, digits[:20]), harness.context.within("warm up"))
+    assert rates == pytest.approx([1, 1, 0.9])
+
+
+def settings_of(name, dataset, track="paper-v1"):
+    plugin = catalogue.method(name)
+    spec = RunSpec(method=name, dataset=dataset, epsilon=10.0, track=track)
+    return config.resolve(plugin.method, plugin.load().Config, spec).config
+
+
+PUBLISHED_STEPS = {
+    "mnist": 3_000,
+    "fashion-mnist": 3_000,
+    "cifar10": 2_500,
+    "cifar100": 2_500,
+    "eurosat": 1_150,
+    "celeba-male-32": 8_138,
+    "celeba-male-64": 8_138,
+    "celeba-male-128": 8_138,
+    "camelyon17": 15_122,
+}
+
+
+@pytest.mark.parametrize("name", ["dp-merf", "dp-kernel"])
+def test_paper_steps_are_those_of_table_xvi_in_five_epochs(name):
+    found = {dataset: settings_of(name, dataset) for dataset in catalogue.track("paper-v1").datasets}
+    assert {dataset: one.steps for dataset, one in found.items()} == PUBLISHED_STEPS
+    for one in found.values():
+        assert one.steps // one.decay_every in (4, 5) and (one.steps - 1) // one.decay_every == 4
+        assert (one.pretrain_steps - 1) // one.pretrain_decay_every == 0  # one epoch
+
+
+@pytest.mark.parametrize("name", ["dp-merf", "dp-kernel", "dp-ntk", "dp-gan", "gs-wgan"])
+def test_small_tracks_warm_up_as_long_as_they_pretrain(name):
+    for track, dataset in (("demo-v1", "digits"), ("lite-v1", "mnist"), ("lite-v1", "eurosat")):
+        values = settings_of(name, dataset, track).model_dump()
+        assert values.get("prelude_steps", values["warm_up_steps"]) == values["pretrain_steps"]
+        assert values.get("pretrain_decay_every") == values.get("decay_every")
+        generated = max(values.get("generator_batch", values["batch_size"]), values.get("fakes", 0))
+        assert values.get("generator_physical_batch", generated) >= generated  # a single pass
+    paper = settings_of(name, "fashion-mnist").model_dump()
+    assert paper.get("prelude_steps", paper["warm_up_steps"]) == settings_of("dpdm", "fashion-mnist").warm_up_steps

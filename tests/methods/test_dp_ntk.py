@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 from method_harness import Harness
 from torch import nn
 
+from dpib import catalogue, config
 from dpib.data.catalog.digits import CARD as DIGITS
 from dpib.data.images import PublicDataset
 from dpib.privacy.rows import clipped_sum
+from dpib.spec import RunSpec
 from dpib_plugins.dp_ntk.features import TangentFeatures
 from dpib_plugins.dp_ntk.method import DpNtk, DpNtkConfig
 
@@ -120,6 +122,45 @@ def test_pretraining_touches_no_private_data(harness, digits, balanced):
     method.pretrain(PublicDataset(DIGITS, digits[:100]), Harness(harness.folder / "cache", digits).context)
     assert not torch.equal(before, method.generate(balanced))
     assert harness.ledger.charges == ()
+
+
+@pytest.mark.parametrize("size", [30, 7])
+def test_chunks_add_up_to_the_gradient_of_the_whole_batch(size, harness):
+    gradients = []
+    for chunk in (size, 100):
+        method = DpNtk(SMALL.model_copy(update={"generator_physical_batch": chunk}), harness.task, harness.context)
+        method.generator.eval()  # batch norm averages over a chunk
+        random = torch.Generator().manual_seed(0)
+        noise, labels = torch.randn(100, method.generator.z_dim, generator=random), torch.arange(100) % 10
+        features = method.features(harness.context)
+        target = 1e-3 * torch.randn(10, 40 * 65 + 41, generator=random)
+        method._accumulate(features, target, noise, labels)
+        gradients.append([parameter.grad for parameter in method.generator.parameters()])
+        expected = method.generator(noise, labels)
+        distance = (features.sums(expected, labels, 10) / 100 - target).square().sum()
+        oracle = torch.autograd.grad(distance, list(method.generator.parameters()))
+    assert max(float(gradient.abs().max()) for gradient in oracle) > 1e-4
+    for one, other, exact in zip(*gradients, oracle, strict=True):
+        torch.testing.assert_close(one, exact, rtol=1e-3, atol=1e-7)
+        torch.testing.assert_close(other, exact, rtol=1e-3, atol=1e-7)
+
+
+def test_paper_presets_have_the_published_network_of_every_dataset():
+    plugin = catalogue.method("dp-ntk")
+
+    def network(dataset, track="paper-v1"):
+        spec = RunSpec(method="dp-ntk", dataset=dataset, epsilon=10.0, track=track)
+        one = config.resolve(plugin.method, DpNtkConfig, spec).config
+        return one.first_width, one.second_width, one.rectify_last, one.batch_size
+
+    grey, colour = (800, 0, True), (32, 256, False)
+    for dataset in catalogue.track("paper-v1").datasets:
+        batch = 2_500 if dataset == "cifar10" else 5_000
+        channels = catalogue.dataset(dataset).shape[0]
+        assert network(dataset) == (*(grey if channels == 1 else colour), batch)
+    for dataset in catalogue.track("lite-v1").datasets:
+        channels = catalogue.dataset(dataset).shape[0]
+        assert network(dataset, "lite-v1")[:3] == (grey if channels == 1 else colour)
 
 
 def test_the_published_network_has_the_published_number_of_weights():

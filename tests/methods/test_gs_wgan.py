@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from method_harness import Harness
+from method_harness import Harness, labels_learnt
 from nominal import SENSITIVE, recomputed_epsilon
 
 from dpib.context import RunContext
@@ -29,6 +29,7 @@ TINY = GsWganConfig(
     pool=10,
     averaging=0.5,
     pretrain_steps=3,
+    prelude_steps=2,
     critic_width=2,
     critic_steps=2,
     critic_batch=4,
@@ -185,6 +186,53 @@ def test_pretraining_touches_no_private_data_and_takes_labels_modulo_the_classes
     method.pretrain(PublicDataset(DIGITS, public), Harness(harness.folder / "cache", digits).context)
     assert not torch.equal(before, method.generate(balanced))
     assert harness.ledger.charges == ()
+
+
+def test_unconditional_pretraining_generates_the_labels_that_public_images_have(harness, digits):
+    public = LabelledImages(digits.images[:100], torch.zeros(100, dtype=torch.int64))
+    method = GsWgan(TINY, harness.task, harness.context)
+    seen = labels_learnt(method.generator)
+    method.pretrain(PublicDataset(DIGITS, public), Harness(harness.folder / "cache", digits).context)
+    assert len(seen) == TINY.pretrain_steps
+    assert torch.cat(seen).unique().tolist() == [0]
+
+
+def test_a_warm_up_has_its_own_number_of_steps(harness, digits):
+    method = GsWgan(TINY, harness.task, harness.context)
+    seen = labels_learnt(method.generator)
+    method.warm_up(PublicDataset(None, digits[:20]), harness.context.within("warm up"))
+    assert len(seen) == TINY.prelude_steps
+
+
+def test_batches_smaller_than_the_number_of_classes_visit_all_of_them(tmp_path, digits):
+    harness = Harness(tmp_path, digits[:40])
+    method = GsWgan(TINY, harness.task, harness.context)
+    seen = labels_learnt(method.generator)
+    method.pretrain(PublicDataset(DIGITS, digits), Harness(tmp_path / "cache", digits).context)
+    assert torch.equal(torch.cat(seen), torch.arange(3 * 4) % 10)
+    seen.clear()
+    method.fit(harness.private)
+    assert torch.equal(torch.cat(seen), torch.arange(7 * 4) % 10)
+
+
+def test_the_pool_goes_round_all_labels_in_every_step(tmp_path, digits, monkeypatch):
+    """What a critic relies on to find a fake of a record's label."""
+    asked, respond = [], Critics.respond
+
+    def look(self, state, images, labels, query):
+        asked.append(len(query["pool"]))
+        return respond(self, state, images, labels, query)
+
+    monkeypatch.setattr(Critics, "respond", look)
+    pools = []
+    harness = Harness(tmp_path, digits[:40])
+    method = GsWgan(TINY.model_copy(update={"pool": 11}), harness.task, harness.context)
+    method.generator.register_forward_pre_hook(
+        lambda _, inputs: None if torch.is_grad_enabled() else pools.append(inputs[1])
+    )
+    method.fit(harness.private)
+    assert asked == [20] * 7
+    assert all(torch.equal(labels, torch.arange(20) % 10) for labels in pools[:7])
 
 
 def test_critics_learn_of_their_part_alone_and_keep_nothing(digits):

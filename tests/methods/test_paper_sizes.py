@@ -43,6 +43,13 @@ def test_the_generator_of_gs_wgan_is_as_large(variant):
     assert sum(p.numel() for p in generator.parameters()) / 1e6 == pytest.approx(GAN_SIZES[variant], rel=0.02)
 
 
+@pytest.mark.parametrize("size", ["11.1m", "19.6m", "44.2m", "78.5m"])
+def test_private_evolution_learns_the_networks_of_pdp_diffusion(size):
+    ours, theirs = resolved("pe", f"own-diffusion-{size}"), resolved("pdp-diffusion", size)
+    assert ours.api == "own-diffusion"
+    assert ours.pretraining_basis(CIFAR) == theirs.pretraining_basis(CIFAR)
+
+
 def test_batch_and_size_are_those_of_table_xi():
     for size, width in (("3.8m", 32), ("11.1m", 64), ("19.6m", 64), ("44.2m", 96)):
         small, large = resolved("privimage", f"{size}-b4096"), resolved("privimage", f"{size}-b16384")

@@ -55,6 +55,28 @@ def test_it_shares_the_pretraining_of_diffusion_methods_and_only_it(harness):
     assert TINY.model_copy(update={"api": "simulator"}).pretraining_basis(harness.task) is None
 
 
+def test_its_own_degrees_and_levels_take_the_place_of_the_others(tmp_path, digits, monkeypatch):
+    config = TINY.model_copy(update={"own_degrees": (1.0, 0.99, 0.98), "own_sampling_steps": 5})
+    assert config.schedule() == (1.0, 0.99, 0.98)
+    assert config.model_copy(update={"api": "simulator"}).schedule() == TINY.schedule() == (0.7, 0.3)
+    degrees, variation = [], OwnDiffusion.variation
+
+    def look(self, samples, labels, degree, generator):
+        degrees.append(degree)
+        assert len(self._sampler.levels()) == 5
+        return variation(self, samples, labels, degree, generator)
+
+    monkeypatch.setattr(OwnDiffusion, "variation", look)
+    harness = Harness(tmp_path, digits[:50])
+    method = PrivateEvolution(config, harness.task, harness.context)
+    method.pretrain(PublicDataset(DIGITS, digits[100:150]), Harness(tmp_path / "cache", digits).context)
+    method.fit(harness.private)
+    method.generate(torch.arange(60) % 10)
+    assert degrees == [1.0, 1.0, 0.99, 0.99, 0.98, 0.98, 0.98]  # lookahead and children; more than the population
+    (charge,) = harness.ledger.charges
+    assert charge.event.steps == 3
+
+
 def test_a_variation_starts_at_the_first_level_not_above_the_schedule():
     seen = []
 

@@ -14,8 +14,9 @@ SENSITIVE = [card for card in catalogue.datasets() if card.role == "sensitive"]
 POINTS = [(track, dataset) for track in catalogue.tracks() for dataset in track.datasets]
 
 
-def settings(track, dataset, epsilon):
-    return config.resolve(METHOD, PeConfig, RunSpec(method="pe", dataset=dataset, epsilon=epsilon, track=track)).config
+def settings(track, dataset, epsilon, variant=None):
+    spec = RunSpec(method="pe", dataset=dataset, epsilon=epsilon, track=track, variant=variant)
+    return config.resolve(METHOD, PeConfig, spec).config
 
 
 def charged(folder, releases, nominal_size, epsilon):
@@ -78,3 +79,18 @@ def test_iterations_are_the_published_ones():
     published = {"cifar10": 5, "cifar100": 5, "celeba-male-32": 5, "fashion-mnist": 11, "eurosat": 11, "camelyon17": 7}
     assert {name: len(settings("paper-v1", name, 10.0).degrees) for name in published} == published
     assert [len(settings("paper-v1", "mnist", epsilon).degrees) for epsilon in (1.0, 10.0)] == [10, 11]
+
+
+@pytest.mark.parametrize("dataset", catalogue.track("paper-v1").datasets)
+@pytest.mark.parametrize("epsilon", [1.0, 10.0])
+def test_own_diffusion_skips_as_many_of_its_hundred_levels_as_the_published_model_of_its_steps(dataset, epsilon):
+    published, own = (settings("paper-v1", dataset, epsilon, variant) for variant in (None, "own-diffusion"))
+    assert own.own_sampling_steps == 100
+    skipped = [round((1 - degree) * published.sampling_steps) for degree in published.schedule()]
+    assert own.schedule() == pytest.approx([1 - number / 100 for number in skipped])
+
+
+def test_small_tracks_use_own_diffusion_as_they_did():
+    for track, dataset in (("lite-v1", "mnist"), ("demo-v1", "digits")):
+        own = settings(track, dataset, 10.0, "own-diffusion")
+        assert own.own_sampling_steps is None and own.schedule() == own.degrees

@@ -11,8 +11,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from dpib.api import DpSgdPlan, PrivateDataset
 from dpib.context import Stateful
-from dpib_plugins.diffusion.averaging import moving_average
 from dpib_plugins.diffusion.noise import NoisePool
+from dpib_plugins.nets.averaging import moving_average
 
 
 class PrivateSettings(Protocol):

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from dpib.api import LabelledImages, RunContext, TaskInfo
-from dpib_plugins.diffusion.averaging import moving_average
 from dpib_plugins.diffusion.edm import Levels, loss_rows, scaled
 from dpib_plugins.diffusion.settings import PretrainingConfig
 from dpib_plugins.diffusion.unet import UNet
+from dpib_plugins.nets.averaging import moving_average
 
 Augment = Callable[[Tensor], Tensor]
 """Maps a batch uint8 (B, C, H, W) to the same shape and type; may draw from torch's global generators."""

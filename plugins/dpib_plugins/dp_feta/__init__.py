@@ -22,6 +22,7 @@ CARD = MethodCard(
         *CENTRAL.deviations,
         "Noise levels, noise images and dropped labels of a record come from a public hash of the record; drawn from a "
         "public seed by position, as published, one record would change those of others.",
+        "The copies of a record have noise levels in K strata of the published distribution.",
         "The sample rate is the batch over the nominal size; the benchmark's is one over the number of batches.",
         "Noise comes from the operating system, not from a seed; labels of generated images are balanced.",
     ),

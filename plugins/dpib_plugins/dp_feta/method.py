@@ -3,7 +3,7 @@
 Idea: from easy to hard. A few noisy central images of every class teach outlines and colours; what is left to be learnt
 from noisy gradients is the difference.
 
-Paper: Li, Gong, Li, Zhao, Hou, Wang (IEEE S&P 2025); settings from DPImageBench (2025), appendix C.
+Paper: Li, Gong, Li, Zhao, Hou, Wang (IEEE S&P 2025); settings from DPImageBench (2025), appendix B.2.
 
 Released: the noisy sums of ``central-images``, n times over a Poisson sample, sensitivity R; then in each of T steps,
 over a Poisson sample, the sum of per-record gradients as ``dpdm`` releases it, sensitivity C under add-or-remove-one,

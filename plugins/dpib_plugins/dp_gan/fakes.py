@@ -17,22 +17,22 @@ class FakePool(nn.Module):
     Args:
         shape: (channels, side, side) of an image.
         size: M, images in the pool.
-        n_classes: labels go round 0..K-1.
     """
 
     images: Tensor
     labels: Tensor
 
-    def __init__(self, shape: tuple[int, int, int], size: int, n_classes: int) -> None:
+    def __init__(self, shape: tuple[int, int, int], size: int) -> None:
         super().__init__()
         self.register_buffer("images", torch.zeros(size, *shape))
-        self.register_buffer("labels", torch.arange(size) % n_classes)
+        self.register_buffer("labels", torch.zeros(size, dtype=torch.int64))
         self._hash = RecordHash(shape)
 
     @torch.no_grad()
-    def refill(self, images: Tensor, generator: torch.Generator) -> None:
-        """Take new images, float (M, C, H, W) in [0, 1] in the order of ``labels``, and a new hash."""
+    def refill(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> None:
+        """Take new images, float (M, C, H, W) in [0, 1], with their labels, int64 (M,), and a new hash."""
         self.images.copy_(images)
+        self.labels.copy_(labels)
         self._hash.renew(generator)
 
     def partners(self, images: Tensor, labels: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 Idea: only the discriminator sees records, through clipped and noised gradients. The generator learns from it, so it
 is post-processing.
 
-Paper: Xie, Lin, Wang, Wang, Zhou (2018); hinge loss, networks and settings from DPImageBench (2025), appendix C.
+Paper: Xie, Lin, Wang, Wang, Zhou (2018); hinge loss, networks and settings from DPImageBench (2025), appendix B.2.
 
 Released: in each of T steps, over a Poisson sample, the sum of per-record gradients of
 relu(1 - D(x, y)) + relu(1 + D(x', y')), clipped jointly to C, plus N(0, (σC)²). The generated x' is found by a public
@@ -23,7 +23,16 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from dpib.api import DpSgdPlan, MethodConfig, PrivateDataset, PublicDataset, RunContext, Synthesizer, TaskInfo
+from dpib.api import (
+    DpSgdPlan,
+    LabelledImages,
+    MethodConfig,
+    PrivateDataset,
+    PublicDataset,
+    RunContext,
+    Synthesizer,
+    TaskInfo,
+)
 from dpib_plugins.dp_gan.fakes import FakePool
 from dpib_plugins.dp_gan.opponent import Opponent, OpponentConfig
 from dpib_plugins.nets.discriminators import ProjectionDiscriminator
@@ -37,7 +46,7 @@ class DpGanConfig(OpponentConfig):
     g_conv_dim: int = Field(default=60, ge=2, description="a quarter of the generator's width")
     d_conv_dim: int = Field(default=80, ge=1, description="half of the discriminator's width")
     spectral_norm: bool = Field(default=True, description="normalise the generator's weights spectrally")
-    steps: int = Field(default=2_100, ge=1, description="discriminator updates, all noised")
+    steps: int = Field(default=2_196, ge=1, description="discriminator updates, all noised")
     batch_size: int = Field(default=4_096, ge=1, description="records expected in the Poisson sample of an update")
     clipping_norm: float = Field(default=1e-3, gt=0, description="L2 bound on a record's gradient")
     learning_rate: float = Field(default=5e-4, gt=0, description="discriminator: step size of Adam")
@@ -45,6 +54,7 @@ class DpGanConfig(OpponentConfig):
     physical_batch: int = Field(default=64, ge=1, description="records per backward pass: memory, not privacy")
     pretrain_steps: int = Field(default=200_182, ge=1, description="updates on public images, if there are any")
     pretrain_batch: int = Field(default=1_024, ge=1, description="public images per such update")
+    warm_up_steps: int = Field(default=2_000, ge=1, description="updates on images that a prelude released")
 
 
 class DpGan(Synthesizer):
@@ -63,15 +73,22 @@ class DpGan(Synthesizer):
             self.discriminator = ProjectionDiscriminator(task.shape, task.n_classes, self.config.d_conv_dim)
         self.discriminator.to(context.device)
         self.generator = generator.to(memory_format=torch.channels_last).to(context.device)
-        self.pool = FakePool(task.shape, self.config.fakes, task.n_classes).to(context.device)
+        self.pool = FakePool(task.shape, self.config.fakes).to(context.device)
 
     def pretrain(self, public: PublicDataset, context: RunContext) -> None:
         """Play the same game on public images, without clipping and noise."""
-        config, data, name = self.config, public.data, "pretrain gan"
-        opponent, adam = self._opponent(name, context), self._adam()
+        self._play("pretrain gan", public.data, self.config.pretrain_steps, context)
+
+    def warm_up(self, images: PublicDataset, context: RunContext) -> None:
+        """Go on with that game on released images."""
+        self._play("warm up gan", images.data, self.config.warm_up_steps, context)
+
+    def _play(self, name: str, data: LabelledImages, steps: int, context: RunContext) -> None:
+        opponent, adam = self._opponent(name, data.labels.unique(), context), self._adam()
         carry = opponent.carry | {"discriminator": self.discriminator, "discriminator adam": adam}
-        for step in context.steps(name, config.pretrain_steps, carry):
-            chosen = torch.randint(len(data), (config.pretrain_batch,), generator=context.seeds.torch(name, step))
+        batch = (self.config.pretrain_batch,)
+        for step in context.steps(name, steps, carry):
+            chosen = torch.randint(len(data), batch, generator=context.seeds.torch(name, step))
             images, labels = data.images[chosen].to(context.device), data.labels[chosen].to(context.device)
             loss = self.hinge(images, labels).mean()
             adam.zero_grad()
@@ -88,7 +105,7 @@ class DpGan(Synthesizer):
             sample_rate=min(1.0, config.batch_size / self.task.nominal_size),
             clipping_norm=config.clipping_norm,
         )
-        opponent = self._opponent("fit gan", self.context)
+        opponent = self._opponent("fit gan", torch.arange(self.task.n_classes), self.context)
         private.train(
             self.discriminator,
             self.hinge,
@@ -118,5 +135,5 @@ class DpGan(Synthesizer):
     def _adam(self) -> torch.optim.Adam:
         return torch.optim.Adam(self.discriminator.parameters(), self.config.learning_rate, betas=(0.0, 0.999))
 
-    def _opponent(self, name: str, context: RunContext) -> Opponent:
-        return Opponent(name, self.generator, self.discriminator, self.pool, self.task.n_classes, self.config, context)
+    def _opponent(self, name: str, classes: Tensor, context: RunContext) -> Opponent:
+        return Opponent(name, self.generator, self.discriminator, self.pool, classes, self.config, context)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dpib.api import MethodConfig, RunContext
 from dpib_plugins.dp_gan.fakes import FakePool
+from dpib_plugins.nets.averaging import moving_average
 from dpib_plugins.nets.generators import ResidualGenerator
+from dpib_plugins.nets.labels import in_turn
 from dpib_plugins.nets.rendering import precision, settle_batch_norm
 
 _SETTLING_BATCHES = 20
@@ -20,6 +21,9 @@ class OpponentConfig(MethodConfig):
     """Settings of the generator's training."""
 
     generator_batch: int = Field(default=4_096, ge=1, description="generated images per generator update")
+    generator_physical_batch: int = Field(
+        default=128, ge=1, description="images generated at once: memory, and over what batch norm averages"
+    )
     generator_learning_rate: float = Field(default=2e-4, gt=0, description="generator: step size of Adam")
     discriminator_steps: int = Field(default=5, ge=1, description="discriminator updates per generator update")
     averaging: float = Field(default=0.999, ge=0, lt=1, description="decay of the generator's moving average")
@@ -34,7 +38,7 @@ class Opponent:
         generator: is trained.
         discriminator: judges; is not changed.
         pool: is filled at once, and after every step.
-        n_classes: K.
+        classes: labels of generated images, int64 (K,); they go round from step to step.
         config: settings.
         context: device and public randomness.
     """
@@ -45,14 +49,15 @@ class Opponent:
         generator: ResidualGenerator,
         discriminator: nn.Module,
         pool: FakePool,
-        n_classes: int,
+        classes: Tensor,
         config: OpponentConfig,
         context: RunContext,
     ) -> None:
-        self._name, self._config, self._context, self._n_classes = name, config, context, n_classes
+        self._name, self._config, self._context = name, config, context
+        self._classes = classes.to(context.device)
         self._generator, self._discriminator, self._pool = generator.train(), discriminator, pool
         self._adam = torch.optim.Adam(generator.parameters(), config.generator_learning_rate, betas=(0.0, 0.999))
-        self._average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(config.averaging))
+        self._average = moving_average(generator, config.averaging)
         self.carry: dict[str, nn.Module | torch.optim.Optimizer] = {
             "generator": generator,
             "adam": self._adam,
@@ -70,30 +75,36 @@ class Opponent:
     def finish(self) -> None:
         """Put the averaged weights into the generator, with batch-norm statistics of their own."""
         self._generator.load_state_dict(self._average.module.state_dict())
-        labels = self._balanced(_SETTLING_BATCHES * _SETTLING_BATCH)
+        labels = in_turn(self._classes, 0, _SETTLING_BATCHES * _SETTLING_BATCH)
         noise = self._noise("settle", 0, len(labels))
         with precision(self._context.device, self._config.bfloat16):
             settle_batch_norm(self._generator, noise.split(_SETTLING_BATCH), labels.split(_SETTLING_BATCH))
 
     def _update(self, step: int) -> None:
-        labels = self._balanced(self._config.generator_batch)
-        with precision(self._context.device, self._config.bfloat16):
-            images = self._generator(self._noise("generator", step, len(labels)), labels)
-        loss = -self._discriminator(2 * images - 1, labels).mean()
+        n = self._config.generator_batch
+        labels = in_turn(self._classes, step // self._config.discriminator_steps * n, n)
         self._adam.zero_grad()
-        loss.backward(inputs=list(self._generator.parameters()))
+        for noise, some in self._parts(self._noise("generator", step, n), labels):
+            loss = -self._discriminator(2 * self._generated(noise, some) - 1, some).sum() / n
+            loss.backward(inputs=list(self._generator.parameters()))
         self._adam.step()
         self._average.update_parameters(self._generator)
 
     @torch.no_grad()
     def _refill(self, step: int) -> None:
-        labels = self._pool.labels
-        with precision(self._context.device, self._config.bfloat16):
-            images = self._generator(self._noise("fakes", step, len(labels)), labels)
-        self._pool.refill(images, self._context.seeds.torch(f"{self._name} pairing", step))
+        n = len(self._pool.images)
+        labels = in_turn(self._classes, step * n, n)
+        images = [self._generated(*part) for part in self._parts(self._noise("fakes", step, n), labels)]
+        self._pool.refill(torch.cat(images), labels, self._context.seeds.torch(f"{self._name} pairing", step))
 
-    def _balanced(self, n: int) -> Tensor:
-        return (torch.arange(n) % self._n_classes).to(self._context.device)
+    def _generated(self, noise: Tensor, labels: Tensor) -> Tensor:
+        with precision(self._context.device, self._config.bfloat16):
+            images: Tensor = self._generator(noise, labels)
+        return images
+
+    def _parts(self, noise: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
+        size = self._config.generator_physical_batch
+        return list(zip(noise.split(size), labels.split(size), strict=True))
 
     def _noise(self, purpose: str, step: int, n: int) -> Tensor:
         generator = self._context.seeds.torch(f"{self._name} {purpose}", step)

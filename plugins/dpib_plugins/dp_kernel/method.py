@@ -3,7 +3,7 @@
 Idea: a kernel that sums Gaussians of five bandwidths compares images at five scales. The mean embedding of every class
 under it is released with noise; a generator is then trained so that its images have the same embedding.
 
-Paper: Jiang, Sun, Yu (NeurIPS 2023), sections 4 and 5; settings from DPImageBench (2025), appendix C.
+Paper: Jiang, Sun, Yu (NeurIPS 2023), sections 4 and 5; settings from DPImageBench (2025), appendix B.2.
 
 Released: S = Σ ψ(x) e_yᵀ plus N(0, σ²) on its K·D entries. Either once, over all records, or in every step, over a
 Poisson sample with fresh frequencies; then σ is that of all T sums together. |ψ(x)| = 1 and a record enters one row,
@@ -20,7 +20,6 @@ from __future__ import annotations
 import math
 from typing import Literal, Self
 
-import torch
 from pydantic import Field, PositiveFloat, model_validator
 from torch import Tensor
 
@@ -84,4 +83,4 @@ class DpKernel(MeanEmbedding):
             features = self.features(self.context, step)
             return features, sums.release(features.of_bytes, index=step) / (sample_rate * task.nominal_size)
 
-        self._match("fit generator", goal, torch.arange(task.n_classes), config.steps, self.context)
+        self._fit_generator(goal)

@@ -3,7 +3,7 @@
 Idea: Random Fourier features turn the distribution of every class into a vector, its mean embedding. That vector is
 released once with noise; a generator is then trained so that its images have the same embedding.
 
-Paper: Harder, Adamczewski, Park (AISTATS 2021), sections 3 and 4; settings from DPImageBench (2025), appendix C.
+Paper: Harder, Adamczewski, Park (AISTATS 2021), sections 3 and 4; settings from DPImageBench (2025), appendix B.2.
 
 Released: S = Σ φ(x) e_yᵀ over all records plus N(0, σ²) on its K·D entries, once, with the whole remaining budget.
 |φ(x)| = 1 and a record enters one row, so the L2 sensitivity under add-or-remove-one is 1. Everything after the

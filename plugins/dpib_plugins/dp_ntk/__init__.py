@@ -25,6 +25,7 @@ CARD = MethodCard(
         "add-or-remove-one; the published mean over the true count has 2/n and reveals n.",
         "The gradients of the last layer, equal for all outputs, are kept once with their joint weight: the same inner "
         "products from 1,000 times fewer numbers.",
+        "The distance is that of the whole batch's mean; the benchmark's code adds up those of the means of its parts.",
         "Labels of a generated batch are balanced instead of drawn: the same expectation with less variance.",
         "Batch-norm statistics are taken anew from generated batches after training, instead of running averages.",
         "The label table has one row per private class; public labels are taken modulo the number of classes.",

@@ -3,7 +3,7 @@
 Idea: the gradient of a fixed random network, normalised, is a feature vector of an image. Its mean per class is
 released once with noise; a generator is then trained so that its images have the same mean.
 
-Paper: Yang, Adamczewski, Li, Sutherland, Park (AISTATS 2024); settings from DPImageBench (2025), appendix C.
+Paper: Yang, Adamczewski, Li, Sutherland, Park (JAIR 81, 2024); settings from DPImageBench (2025), appendix B.2.
 
 Released: S = Σ φ(x) e_yᵀ over all records plus N(0, σ²) on its K·D entries, once, with the whole remaining budget.
 |φ(x)| = 1 and a record enters one row, so the L2 sensitivity under add-or-remove-one is 1. Everything after the
@@ -37,6 +37,9 @@ class DpNtkConfig(MatchingConfig):
     batch_size: int = Field(default=5000, ge=1, description="generated images per update")
     decay_every: int = Field(default=2001, ge=1, description="updates between two decays of the step size")
     pretrain_steps: int = Field(default=4000, ge=1, description="updates on public images, if there are any")
+    pretrain_decay_every: int = Field(
+        default=2001, ge=1, description="updates on public or released images between two such decays"
+    )
 
 
 class DpNtk(MeanEmbedding):

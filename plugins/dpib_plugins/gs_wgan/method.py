@@ -3,7 +3,7 @@
 Idea: the records are divided into M parts. Each part has its own critic, which never leaves the harness. In every step
 one critic says how each generated image should change; this advice is clipped, noised and passed on to the generator.
 
-Paper: Chen, Orekondy, Fritz (NeurIPS 2020); settings from DPImageBench (2025), appendix C.
+Paper: Chen, Orekondy, Fritz (NeurIPS 2020); settings from DPImageBench (2025), appendix B.2.
 
 Released: in step t, by the critic of part t mod M, the gradients of -(1/B) Σ D(x_i, y_i) with respect to the B
 generated images x_i, each clipped to C/B, plus N(0, (2σC/√B)²) on every coordinate. A record decides all rows of its
@@ -23,11 +23,12 @@ from typing import Any
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dpib.api import MethodConfig, PrivateDataset, PublicDataset, RunContext, Synthesizer, TaskInfo
+from dpib.api import LabelledImages, MethodConfig, PrivateDataset, PublicDataset, RunContext, Synthesizer, TaskInfo
 from dpib_plugins.gs_wgan.critics import CriticConfig, Critics, CriticTrainer, GeneratorOpponent, adam
 from dpib_plugins.gs_wgan.networks import Generator, coins
+from dpib_plugins.nets.averaging import moving_average, plain_mean
+from dpib_plugins.nets.labels import in_turn
 from dpib_plugins.nets.rendering import render
 
 _SETTLING = 10
@@ -44,6 +45,7 @@ class GsWganConfig(CriticConfig):
     pool: int = Field(default=160, ge=1, description="generated images per step that critics train on, rounded up to K")
     averaging: float = Field(default=0.999, ge=0, lt=1, description="decay of the generator's moving average")
     pretrain_steps: int = Field(default=2_000, ge=1, description="updates on public images, if there are any")
+    prelude_steps: int = Field(default=2_000, ge=1, description="updates on images that a prelude released")
 
 
 class GsWgan(Synthesizer):
@@ -60,20 +62,28 @@ class GsWgan(Synthesizer):
 
     def pretrain(self, public: PublicDataset, context: RunContext) -> None:
         """Play the same game on public images, labels taken modulo K, without clipping and noise."""
-        config, k, name = self.config, self.task.n_classes, "pretrain generator"
+        self._play("pretrain generator", public.data, self.config.pretrain_steps, context)
+
+    def warm_up(self, images: PublicDataset, context: RunContext) -> None:
+        """Go on with that game on released images, against a new critic."""
+        self._play("warm up generator", images.data, self.config.prelude_steps, context)
+
+    def _play(self, name: str, data: LabelledImages, steps: int, context: RunContext) -> None:
+        config, k = self.config, self.task.n_classes
         with context.seeds.init("public critic"):
             trainer = CriticTrainer(self.task.shape, k, config, context.device)
         opponent = GeneratorOpponent(self.generator, config)
-        images, labels = public.data.images.to(context.device), public.data.labels.to(context.device) % k
+        images, labels = data.images.to(context.device), data.labels.to(context.device) % k
+        classes, batch = labels.unique(), config.batch_size
         carry: dict[str, Any] = {
             "generator": self.generator,
             "adam": opponent.adam,
             "critic": trainer.critic,
             "critic adam": trainer.adam,
         }
-        for _ in context.steps(name, config.pretrain_steps, carry):
+        for step in context.steps(name, steps, carry):
             trainer.update(images, labels, opponent.fakes)
-            opponent.update(self._balanced(config.batch_size), trainer)
+            opponent.update(in_turn(classes, step * batch, batch), trainer)
 
     def fit(self, private: PrivateDataset) -> None:
         """Ask the critics in turn and let the generator follow their noisy advice."""
@@ -89,12 +99,14 @@ class GsWgan(Synthesizer):
         )
         generator, name = self.generator.train(), "fit generator"
         optimizer = adam(generator, config)
-        average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(config.averaging))
-        labels, pool_labels = self._balanced(batch), self._balanced(k * math.ceil(config.pool / k))
+        average = moving_average(generator, config.averaging, plain_mean)
+        classes = torch.arange(k, device=context.device)
+        pool_labels = classes.repeat(math.ceil(config.pool / k))
         carry: dict[str, Any] = {"generator": generator, "adam": optimizer, "average": average, "critics": critics}
         for step in context.steps(name, config.steps, carry):
             with torch.no_grad():
                 pool = generator(self._coins(len(pool_labels), f"{name} pool", step), pool_labels)
+            labels = in_turn(classes, step * batch, batch)
             images = generator(self._coins(batch, name, step), labels)
             advice = critics.release(step, {"images": images, "labels": labels, "pool": pool})
             optimizer.zero_grad()
@@ -104,16 +116,13 @@ class GsWgan(Synthesizer):
         generator.load_state_dict(average.module.state_dict())
         with torch.no_grad():  # the singular vectors of spectral norm belong to the last weights, not to the averaged
             for step in range(_SETTLING):
-                generator(self._coins(k, "settle", step), self._balanced(k))
+                generator(self._coins(k, "settle", step), classes)
 
     @torch.no_grad()
     def generate(self, labels: Tensor) -> Tensor:
         """Return one image per label."""
         noise = coins(len(labels), self.config.z_dim, self.context.seeds.torch("generate"))
         return render(self.generator.eval(), noise, labels, self.context.device)
-
-    def _balanced(self, n: int) -> Tensor:
-        return (torch.arange(n) % self.task.n_classes).to(self.context.device)
 
     def _coins(self, n: int, name: str, step: int) -> Tensor:
         return coins(n, self.config.z_dim, self.context.seeds.torch(name, step)).to(self.context.device)

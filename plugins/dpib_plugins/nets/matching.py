@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
 from typing import Protocol
 
 import torch
@@ -11,8 +13,18 @@ from pydantic import Field
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dpib.api import MethodConfig, OuterProducts, PrivateDataset, PublicDataset, RunContext, Synthesizer, TaskInfo
+from dpib.api import (
+    LabelledImages,
+    MethodConfig,
+    OuterProducts,
+    PrivateDataset,
+    PublicDataset,
+    RunContext,
+    Synthesizer,
+    TaskInfo,
+)
 from dpib_plugins.nets.generators import ResidualGenerator
+from dpib_plugins.nets.labels import in_turn
 from dpib_plugins.nets.rendering import precision, render, settle_batch_norm
 
 _SETTLING_BATCHES = 20
@@ -33,19 +45,39 @@ Goal = Callable[[int], tuple[FeatureMap, Tensor]]
 """Maps a step to the features it compares by and the mean embedding (K, D) its images should have."""
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """How long the generator is trained.
+
+    Attributes:
+        steps: updates.
+        decay_every: updates between two decays of the step size.
+    """
+
+    steps: int
+    decay_every: int
+
+
 class MatchingConfig(MethodConfig):
     """Settings of the generator and its training."""
 
     g_conv_dim: int = Field(default=60, ge=2, description="a quarter of the generator's width")
     spectral_norm: bool = Field(default=True, description="normalise the generator's weights spectrally")
-    steps: int = Field(default=2750, ge=1, description="generator updates")
+    steps: int = Field(default=3_000, ge=1, description="generator updates")
     batch_size: int = Field(default=100, ge=1, description="generated images per update")
+    generator_physical_batch: int = Field(
+        default=625, ge=1, description="images generated at once: memory, and over what batch norm averages"
+    )
     learning_rate: float = Field(default=1e-2, gt=0, description="step size of Adam")
     decay: float = Field(default=0.9, gt=0, le=1, description="factor on the step size")
-    decay_every: int = Field(default=550, ge=1, description="updates between two such factors")
+    decay_every: int = Field(default=600, ge=1, description="updates between two such factors")
     averaging: float = Field(default=0.0, ge=0, lt=1, description="decay of the moving average of weights; 0: none")
     bfloat16: bool = Field(default=False, description="run the generator in mixed precision")
     pretrain_steps: int = Field(default=12_811, ge=1, description="updates on public images, if there are any")
+    pretrain_decay_every: int = Field(
+        default=12_811, ge=1, description="updates on public or released images between two such factors"
+    )
+    warm_up_steps: int = Field(default=2_000, ge=1, description="updates on images that a prelude released")
 
 
 class MeanEmbedding(Synthesizer):
@@ -71,20 +103,27 @@ class MeanEmbedding(Synthesizer):
 
     def pretrain(self, public: PublicDataset, context: RunContext) -> None:
         """Fit the generator to the exact embedding of public images."""
-        features, data = self.features(context), public.data
+        self._match_exactly("pretrain generator", public.data, self.config.pretrain_steps, context)
+
+    def warm_up(self, images: PublicDataset, context: RunContext) -> None:
+        """Fit the generator, from the weights it has, to the exact embedding of released images."""
+        self._match_exactly("warm up generator", images.data, self.config.warm_up_steps, context)
+
+    def _match_exactly(self, name: str, data: LabelledImages, steps: int, context: RunContext) -> None:
+        features = self.features(context)
 
         @torch.no_grad()
         def embed() -> Tensor:
             batches = zip(data.images.split(_PUBLIC_BATCH), data.labels.split(_PUBLIC_BATCH), strict=True)
-            parts = [
+            sums = (
                 features.sums(images.to(context.device) / 255, labels.to(context.device), self.task.n_classes).cpu()
                 for images, labels in batches
-            ]
-            return torch.stack(parts).sum(0) / len(data)
+            )
+            return reduce(torch.add, sums) / len(data)
 
         target = context.once("public embedding", embed)
-        classes, steps = data.labels.unique(), self.config.pretrain_steps
-        self._match("pretrain generator", lambda _: (features, target), classes, steps, context)
+        schedule = Schedule(steps, self.config.pretrain_decay_every)
+        self._match(name, lambda _: (features, target), data.labels.unique(), schedule, context)
 
     def fit(self, private: PrivateDataset) -> None:
         """Release the noisy embedding, then fit the generator to it."""
@@ -94,8 +133,7 @@ class MeanEmbedding(Synthesizer):
             lambda: private.noisy_sum(features.of_bytes, label="class embeddings", clipping_norm=1.0, by_class=True),
         )
         target = total / self.task.nominal_size
-        classes, steps = torch.arange(len(target)), self.config.steps
-        self._match("fit generator", lambda _: (features, target), classes, steps, self.context)
+        self._fit_generator(lambda _: (features, target))
 
     @torch.no_grad()
     def generate(self, labels: Tensor) -> Tensor:
@@ -108,30 +146,49 @@ class MeanEmbedding(Synthesizer):
     def _noise(self, n: int, generator: torch.Generator) -> Tensor:
         return torch.randn(n, self.generator.z_dim, generator=generator)
 
-    def _match(self, name: str, goal: Goal, classes: Tensor, steps: int, context: RunContext) -> None:
+    def _fit_generator(self, goal: Goal) -> None:
+        """Fit the generator to what was released of the private images."""
+        schedule = Schedule(self.config.steps, self.config.decay_every)
+        self._match("fit generator", goal, torch.arange(self.task.n_classes), schedule, self.context)
+
+    def _match(self, name: str, goal: Goal, classes: Tensor, schedule: Schedule, context: RunContext) -> None:
         """Minimise |target - (1/B) Σ φ(G(z, y)) e_yᵀ|² over the generator; ``goal`` gives φ and the target."""
         config, generator, device = self.config, self.generator.train(), context.device
-        batch = config.batch_size
-
-        def cycle(start: int, n: int) -> Tensor:
-            return classes[torch.arange(start, start + n) % len(classes)].to(device)
-
+        batch, classes = config.batch_size, classes.to(device)
         adam = torch.optim.Adam(generator.parameters(), config.learning_rate)
         average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(config.averaging))
-        for step in context.steps(name, steps, {"generator": generator, "adam": adam, "average": average}):
-            adam.param_groups[0]["lr"] = config.learning_rate * config.decay ** (step // config.decay_every)
-            labels = cycle(step * batch, batch)
+        for step in context.steps(name, schedule.steps, {"generator": generator, "adam": adam, "average": average}):
+            adam.param_groups[0]["lr"] = config.learning_rate * config.decay ** (step // schedule.decay_every)
             noise = self._noise(batch, context.seeds.torch(name, step)).to(device)
-            with precision(device, config.bfloat16):
-                images = generator(noise, labels)
-            features, target = goal(step)
-            mean = features.sums(images, labels, len(target)) / batch
             adam.zero_grad()
-            (target - mean).square().sum().backward()
+            self._accumulate(*goal(step), noise, in_turn(classes, step * batch, batch))
             adam.step()
             average.update_parameters(generator)
         generator.load_state_dict(average.module.state_dict())
-        n_images = _SETTLING_BATCHES * batch
-        noise = self._noise(n_images, context.seeds.torch(name, steps)).to(device)
+        n_images, part = _SETTLING_BATCHES * batch, min(batch, config.generator_physical_batch)
+        noise = self._noise(n_images, context.seeds.torch(name, schedule.steps)).to(device)
         with precision(device, config.bfloat16):
-            settle_batch_norm(generator, noise.split(batch), cycle(0, n_images).split(batch))
+            settle_batch_norm(generator, noise.split(part), in_turn(classes, 0, n_images).split(part))
+
+    def _accumulate(self, features: FeatureMap, target: Tensor, noise: Tensor, labels: Tensor) -> None:
+        """Add up the gradient of the squared distance, a part of the batch at a time.
+
+        The distance is that of the whole batch's mean. Where the batch has several parts, a first pass without
+        gradient finds that mean; batch norm averages over a part.
+        """
+        size = self.config.generator_physical_batch
+        parts = list(zip(noise.split(size), labels.split(size), strict=True))
+
+        def share(some_noise: Tensor, some_labels: Tensor) -> Tensor:
+            with precision(noise.device.type, self.config.bfloat16):
+                images = self.generator(some_noise, some_labels)
+            return features.sums(images, some_labels, len(target)) / len(labels)
+
+        if len(parts) == 1:
+            mean = share(noise, labels)
+            mean.backward(2 * (mean.detach() - target))
+            return
+        with torch.no_grad():
+            slope = 2 * (reduce(torch.add, (share(*part) for part in parts)) - target)
+        for part in parts:
+            share(*part).backward(slope)

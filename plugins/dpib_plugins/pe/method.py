@@ -51,6 +51,10 @@ from dpib_plugins.pe.voting import choose_parents, vote_rows
 IMAGENET64_URL = "https://openaipublic.blob.core.windows.net/diffusion/march-2021/imagenet64_cond_270M_250K.pt"
 """The paper's generator, class-conditional improved diffusion. Its SHA-256 is not published and nobody here has it."""
 
+Degrees = tuple[Annotated[float, Field(gt=0, le=1)], ...]
+
+_NEEDS_PUBLIC = "api = 'own-diffusion' learns from public images first: add --public DATASET."
+
 FeatureMap = Callable[[Tensor], Tensor]
 """Maps uint8 images (N, C, H, W) to features (N, D)."""
 
@@ -65,7 +69,7 @@ class PeConfig(MethodConfig):
         default="imagenet64", description="generator of images and variations"
     )
     population_per_class: int = Field(default=6_000, ge=1, description="candidates of each class")
-    degrees: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+    degrees: Degrees = Field(
         default=(0.98, 0.96, 0.94, 0.92, 0.9),
         min_length=1,
         description="how much a variation makes anew, 0..1, one number per iteration",
@@ -82,6 +86,12 @@ class PeConfig(MethodConfig):
     )
     feature_size: int = Field(default=299, ge=8, description="side in pixels that a feature network is given")
     sampling_steps: int = Field(default=100, ge=1, description="denoising steps of a whole generation")
+    own_degrees: Degrees | None = Field(
+        default=None, min_length=1, description="own-diffusion: takes the place of degrees; none: those are taken"
+    )
+    own_sampling_steps: int | None = Field(
+        default=None, ge=1, description="own-diffusion: takes the place of sampling_steps; none: those are taken"
+    )
     api_batch_size: int = Field(default=2_000, ge=1, description="images that a diffusion model makes at once")
     pipeline: str = Field(default="", description="diffusers: name on the Hugging Face Hub")
     revision: str = Field(default="", description="diffusers: commit of the pipeline's repository")
@@ -93,6 +103,20 @@ class PeConfig(MethodConfig):
         default=0.7, gt=0, le=1, description="simulator: longest side of a drawing as a share of the image's side"
     )
 
+    def schedule(self) -> tuple[float, ...]:
+        """Return the degrees that the generator is used with, one per iteration."""
+        return (self.own_degrees if self.api == "own-diffusion" else None) or self.degrees
+
+    def check_public(self, given: bool) -> None:
+        """Refuse public images for a generator that learns nothing, and none for one that learns from them."""
+        if given and self.api != "own-diffusion":
+            raise ConfigError(
+                f"api = '{self.api}' learns nothing from public images. "
+                "Drop --public, or choose --variant own-diffusion."
+            )
+        if not given and self.api == "own-diffusion":
+            raise ConfigError(_NEEDS_PUBLIC)
+
     def pretraining_basis(self, task: TaskInfo) -> dict[str, Any] | None:
         """Return network and public schedule, which diffusion methods share."""
         return self.diffusion.pretraining_basis(task) if self.api == "own-diffusion" else None
@@ -103,6 +127,7 @@ class PrivateEvolution(Synthesizer):
 
     Config = PeConfig
     config: PeConfig
+    warms_up = False
 
     def __init__(self, config: PeConfig, task: TaskInfo, context: RunContext) -> None:
         super().__init__(config, task, context)
@@ -118,34 +143,30 @@ class PrivateEvolution(Synthesizer):
     def pretrain(self, public: PublicDataset, context: RunContext) -> None:
         """Train the generator on public images; only ``api = "own-diffusion"`` has one to train."""
         config = self.config
-        if config.api != "own-diffusion":
-            raise ConfigError(
-                f"api = '{config.api}' learns nothing from public images. "
-                "Drop --public, or choose --variant own-diffusion."
-            )
+        config.check_public(given=True)
         self.network = pretrained(config.diffusion, self.task, public.data, context).eval()
         self._api = OwnDiffusion(
             partial(denoise, self.network),
             self.task.shape,
-            config.sampling_steps,
+            config.own_sampling_steps or config.sampling_steps,
             config.api_batch_size,
             self.context.device,
         )
 
     def fit(self, private: PrivateDataset) -> None:
         """Let private images vote, once per degree, and vary the winners."""
-        config, seeds = self.config, self.context.seeds
+        config, seeds, degrees = self.config, self.context.seeds, self.config.schedule()
         api = self._generator()
         embed = feature_map(config.features, config.feature_size, self.context.device)
         plan = private.plan_noisy_sums(
-            len(config.degrees), label="votes", clipping_norm=math.sqrt(config.nearest), by_class=True
+            len(degrees), label="votes", clipping_norm=math.sqrt(config.nearest), by_class=True
         )
         threshold = config.threshold * plan.noise_multiplier * math.sqrt(config.nearest)
         start = self.context.once(
             "first population", lambda: api.random(self._labels, seeds.torch("first population")).state_dict()
         )
         population = Samples(start["images"].cpu(), start["codes"].cpu())
-        for step in self.context.steps("evolve", len(config.degrees), {"population": population}):
+        for step in self.context.steps("evolve", len(degrees), {"population": population}):
 
             def votes(step: int = step) -> Tensor:
                 candidates = self._candidates(population, step, embed)
@@ -173,18 +194,18 @@ class PrivateEvolution(Synthesizer):
         samples, more = self._population.take(labels * size + ranks % size), ranks >= size
         images = self._fitted(samples.images)
         if bool(more.any()):
-            last = len(self.config.degrees) - 1
+            last = len(self.config.schedule()) - 1
             images[more] = self._fitted(self._varied(samples.take(more), labels[more], last, "more").images)
         return images
 
     def _generator(self) -> ImageApi:
         if self._api is None:
-            raise ConfigError("api = 'own-diffusion' learns from public images first: add --public DATASET.")
+            raise ConfigError(_NEEDS_PUBLIC)
         return self._api
 
     def _varied(self, samples: Samples, labels: Tensor, step: int, purpose: str, index: int = 0) -> Samples:
         generator = self.context.seeds.torch(purpose, step, index)
-        return self._generator().variation(samples, labels, self.config.degrees[step], generator)
+        return self._generator().variation(samples, labels, self.config.schedule()[step], generator)
 
     def _candidates(self, population: Samples, step: int, embed: FeatureMap) -> Tensor:
         """Return what stands for the candidates, (K, P, D) on the grid: mean features of variations of each."""

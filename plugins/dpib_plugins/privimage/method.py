@@ -3,7 +3,7 @@
 Idea: a private query, cheap beside DP-SGD, finds the public classes that the sensitive images resemble. Pretraining on
 these few, under the labels they were selected for, leaves less to be learnt from noisy gradients.
 
-Paper: Li, Gong, Li, Zhao, Hou, Wang (USENIX Security 2024); settings from DPImageBench (2025), appendix C.
+Paper: Li, Gong, Li, Zhao, Hou, Wang (USENIX Security 2024); settings from DPImageBench (2025), appendix B.2.
 
 Released: the histogram of ``select-public``, once, sensitivity √k; then in each of T steps, over a Poisson sample, the
 sum of per-record gradients as ``dpdm`` releases it, sensitivity C under add-or-remove-one, on all budget that is left.

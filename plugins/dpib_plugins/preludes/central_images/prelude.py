@@ -3,7 +3,7 @@
 Idea: before it sees gradients under noise, a network learns what the classes look like on average from a few noisy
 central images; what it then has to learn privately is the difference.
 
-Paper: Li, Gong, Li, Zhao, Hou, Wang (IEEE S&P 2025), section 4; settings from DPImageBench (2025), appendix C.
+Paper: Li, Gong, Li, Zhao, Hou, Wang (IEEE S&P 2025), section 4; settings from DPImageBench (2025), appendix B.2.
 
 Released: n times, over a Poisson sample at rate q, the sum S (K, D) of the records' rows, a row of norm at most R to
 the row of its label, plus N(0, (Rσ)²) on all K·D entries. Mean: the centred pixels of the reduced image, R = √d / 2.

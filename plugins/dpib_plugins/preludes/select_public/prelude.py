@@ -3,7 +3,7 @@
 Idea: pretraining helps more on few public images that resemble the sensitive ones than on all there are. A classifier
 of the public classes, trained on public images, says what each sensitive image resembles; the noisy counts choose.
 
-Paper: Li, Gong, Li, Zhao, Hou, Wang (USENIX Security 2024), section 4; settings from DPImageBench (2025), appendix C.
+Paper: Li, Gong, Li, Zhao, Hou, Wang (USENIX Security 2024), section 4; settings from DPImageBench (2025), appendix B.2.
 
 Released: the histogram H (K, P): a record with label y adds 1 to the k cells (y, c) of the k public classes c that the
 classifier scores highest for it, plus N(0, (√k σ)²) on all K·P cells, once, over all records. k different cells of one
