@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 import torch
 
@@ -29,6 +29,14 @@ class Stateful(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> Any:
         """Restore a state."""
+
+
+@runtime_checkable
+class Durable(Stateful, Protocol):
+    """A part of a checkpoint that is told when its state is on disk."""
+
+    def saved(self) -> None:
+        """Take note that the latest ``state_dict`` is on disk."""
 
 
 HIDDEN = "hidden"
@@ -135,10 +143,15 @@ class RunContext:
                     yield step
                 task.update(step + 1)
                 if time.monotonic() - saved_at > CHECKPOINT_EVERY_SECONDS or step + 1 == total:
-                    save_state(
-                        path, {"step": step + 1, "carry": {key: part.state_dict() for key, part in carry.items()}}
-                    )
+                    self._checkpoint(path, step + 1, carry)
                     saved_at = time.monotonic()
+
+    @staticmethod
+    def _checkpoint(path: Path, step: int, carry: Mapping[str, Stateful]) -> None:
+        save_state(path, {"step": step, "carry": {key: part.state_dict() for key, part in carry.items()}})
+        for part in carry.values():
+            if isinstance(part, Durable):
+                part.saved()
 
     def _restore(self, path: Path, carry: Mapping[str, Stateful]) -> int:
         state = load_state(path, self.device)

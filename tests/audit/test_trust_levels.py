@@ -11,7 +11,7 @@ from dpib.audit.levels import AuditEvidence, CheckEvidence, Negative, Reproducti
 
 CODE, OTHER = "a" * 64, "b" * 64
 SUBJECT = Subject(code_digest=CODE, dataset_version="mnist-1", suite_version=2)
-DAY = "2026-01-02T00:00:00+00:00"
+DAY, LATER = "2026-01-02T00:00:00+00:00", "2026-01-03T00:00:00+00:00"
 
 
 def reproduction(*seeds: int, **changes: Any) -> ReproductionEvidence:
@@ -55,6 +55,10 @@ def test_full_evidence_gives_level_three_and_names_what_a_reviewer_adds() -> Non
         ({"checks": []}, 2),
         ({"checks": [check(passed=False)]}, 2),
         ({"checks": [check(passed=False, undecided=("sampling",))]}, 2),
+        ({"checks": [check(passed=False, failed=("sensitivity",), undecided=("sampling",)), check(date=LATER)]}, 2),
+        ({"checks": [check(passed=False), check(date=LATER)]}, 2),
+        ({"checks": [check(passed=False, undecided=("sampling",)), check(date=LATER)]}, 3),
+        ({"checks": [check(passed=False, failed=("sensitivity",), suite_version=1), check()]}, 3),
         ({"checks": [check(code_digest=OTHER)]}, 2),
         ({"audits": []}, 2),
         ({"audits": [audit(profile="quick")]}, 2),

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from own_folder import CLASSES, write_images
 
 from dpib import plugins
+from dpib.cli.synthesize import _print_certificate
 from dpib.data.own import read_own
 from dpib.data.readers import read_images
 from dpib.errors import ConfigError, PrivacyError, RecordError, RunError, StorageError
@@ -26,10 +25,10 @@ from dpib.owner.rehearsal import rehearse
 from dpib.owner.release import release
 from dpib.owner.report import write_private_report
 from dpib.owner.request import Ask, OwnerJob, resolve
-from dpib.owner.statement import round_up
 from dpib.privacy.accountants import epsilon
 from dpib.privacy.events import EVENT
 from dpib.privacy.ledger import Charge
+from dpib.privacy.statement import round_up
 
 Make = Callable[..., Ask]
 TOY = Path(__file__).parents[1] / "e2e" / "toy.py"
@@ -63,7 +62,9 @@ def test_parquet_holds_the_same_images(ask: Make) -> None:
     assert read_images(job.out / "images.parquet", job.task).fingerprint == certificate.synthetic.digest
 
 
-def test_the_certificate_can_be_recomputed_and_says_what_was_promised(ask: Make) -> None:
+def test_the_certificate_can_be_recomputed_and_says_what_was_promised(
+    ask: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
     job = resolve(ask(images_per_person=3, title="scans of the clinic"))
     certificate = release(job, device="cpu", quiet=True).certificate
     guarantee = certificate.guarantee
@@ -86,11 +87,10 @@ def test_the_certificate_can_be_recomputed_and_says_what_was_promised(ask: Make)
         "bicubic resize",
     ):
         assert words in certificate.statement, words
-
-
-@given(st.floats(1e-12, 1e12))
-def test_a_stated_figure_is_never_too_small(value: float) -> None:
-    assert value <= float(round_up(value)) <= value * 1.00101
+    _print_certificate(certificate, job.out)
+    printed = capsys.readouterr().out
+    for stated in (guarantee, guarantee.group):
+        assert f"ε = {round_up(stated.epsilon)}, δ = {round_up(stated.delta)}" in printed
 
 
 def test_sampling_is_stated_as_assumed_and_performed(toy: OwnerJob) -> None:

@@ -214,7 +214,7 @@ def test_a_record_with_any_gradient_contributes_at_most_the_clipping_norm(
         def loss(images: Tensor, labels: Tensor, model: nn.Module = model) -> Tensor:
             values = F.cross_entropy(model(copies_of(images, 1), labels), labels, reduction="none")
             marked = images[:, 0, 0, 0] == odd
-            return torch.where(marked, values * factor, values)
+            return values * torch.where(marked, factor, 1.0)
 
         folder = tmp_path / str(len(rows))
         folder.mkdir()
@@ -275,6 +275,39 @@ class Counting(Net):
         return super().forward(images, labels)
 
 
+class PassCounting(Net):
+    """A frozen part counts passes, whose number follows from the size of the sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory = nn.Module()
+        self.memory.register_buffer("passes", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        self.memory.get_buffer("passes").add_(1)
+        return super().forward(images, labels)
+
+
+class Growing(Net):
+    """Puts a buffer in its place that was not there before the first pass."""
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        self.norm.register_buffer("seen", images.detach().mean())
+        return super().forward(images, labels)
+
+
+class Infinite(Centred):
+    """Mixes records, behind a root of zero: its derivative is infinite, times zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        return super().forward(images, labels).square().sqrt()
+
+
 class BufferInLayer(nn.Linear):
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__(n_in, n_out)
@@ -301,7 +334,10 @@ def _frozen(model: nn.Module) -> nn.Module:
         (Unused().double(), r"spare\.weight, spare\.bias"),
         (Bypass().double(), r"out\.weight, out\.bias"),
         (Centred().double(), "depends on the others"),
-        (Counting().double(), "a buffer of the model follows the data"),
+        (Counting().double(), r"changes the buffers memory\.mean "),
+        (PassCounting().double(), r"changes the buffers memory\.passes "),
+        (Growing().double(), r"DP-SGD cannot train|changes the buffers norm\.seen "),
+        (Infinite().double(), "not finite"),
         (BufferedLayer().double(), "DP-SGD cannot train"),
         (_frozen(make_net()), "nothing to train"),
         (Net().bfloat16(), "bfloat16, too coarse"),
@@ -315,6 +351,9 @@ def _frozen(model: nn.Module) -> nn.Module:
         "bypassed",
         "centred",
         "running mean",
+        "counter of passes",
+        "new buffer",
+        "not finite",
         "buffer in a layer",
         "frozen",
         "bfloat16",

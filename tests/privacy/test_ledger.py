@@ -24,7 +24,7 @@ from dpib.privacy.dpsgd import DpSgdPlan
 from dpib.privacy.events import NonPrivate, PureDp, SampledGaussian
 from dpib.privacy.ledger import Budget, Charge, LedgerFile, PrivacyLedger, parse_charges, read_ledger_lines
 from dpib.privacy.noise import NoiseSource
-from dpib.privacy.statement import describe_charge, privacy_statement
+from dpib.privacy.statement import describe_charge, privacy_statement, round_down, round_up
 from dpib.spec import canonical_json
 
 from .conftest import DELTA, FSYNC, OTHER_SECRET, TASK, Bench, open_bench
@@ -566,6 +566,22 @@ def test_the_statement_says_what_is_promised_and_what_is_not() -> None:
     assert "as their author declares" in declared and "Rényi" not in declared
     assert "no private image was read" in privacy_statement(CARD, [], 0.0, 0.0, 1e-6)
     assert privacy_statement(CARD, [charged(NonPrivate())], None, None, 1e-6).startswith("NOT PRIVATE")
+
+
+def test_the_statement_promises_no_less_than_the_figures() -> None:
+    text = privacy_statement(CARD, [charged(PureDp(epsilon=0.33331))], 9.99912, 10.0001, 1.66512e-6)
+    assert "(10, 1.666e-06)-differential privacy" in text
+    assert "(Rényi accountant: 10.01)" in text and "ε = 0.3334" in text
+
+
+@given(st.floats(1e-12, 1e12))
+def test_a_stated_figure_is_never_too_small(value: float) -> None:
+    assert value / 1.00101 <= float(round_down(value)) <= value <= float(round_up(value)) <= value * 1.00101
+
+
+@pytest.mark.parametrize("text", ["0", "0.1", "0.2", "1.07", "10", "1e-05"])
+def test_a_short_figure_is_stated_as_it_is(text: str) -> None:
+    assert round_up(float(text)) == text
 
 
 def test_a_witness_gets_every_line_that_is_on_disk(path: Path) -> None:

@@ -83,13 +83,15 @@ def plan(bench: Bench, model: Any = None, releases: int = STEPS, parts: int = PA
     return bench.private.plan_part_releases(model or Mean(), releases, parts=parts, **fixed)
 
 
-def play(bench: Bench, model: Any = None, steps: int = STEPS) -> Tensor:
+def play(bench: Bench, model: Any = None, steps: int = STEPS, die_after: int | None = None) -> Tensor:
     """Make all releases, each query following from the releases before, in a loop that survives crashes."""
     at = torch.nn.Linear(WIDTH, ROWS, bias=False)
     torch.nn.init.zeros_(at.weight)
     releases = plan(bench, model, steps)
     for step in bench.context.steps("loop", steps, {"at": at, "releases": releases}):
         at.weight.data += releases.release(step, {"at": at.weight})
+        if step == die_after:
+            raise Killed
     return at.weight.data
 
 
@@ -286,6 +288,36 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
     assert torch.equal(play(bench), whole)
     assert len(bench.ledger.charges) == 1
     assert hidden(tmp_path / "killed") == []
+
+
+@pytest.mark.parametrize("every", [0.0, 1e9], ids=["checkpoint every step", "no checkpoint"])
+def test_a_run_that_was_killed_between_its_last_release_and_its_last_checkpoint_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: float
+) -> None:
+    whole = play(open_bench(tmp_path / "whole"))
+    monkeypatch.setattr("dpib.context.CHECKPOINT_EVERY_SECONDS", every)
+    with pytest.raises(Killed):
+        play(open_bench(tmp_path / "killed"), die_after=STEPS - 1)
+    assert bool(hidden(tmp_path / "killed")) is (every == 0.0)  # without a checkpoint it starts anew
+    bench = open_bench(tmp_path / "killed")
+    assert torch.equal(play(bench), whole)
+    assert len(bench.ledger.charges) == 1
+    assert hidden(tmp_path / "killed") == []
+
+
+def test_private_states_that_a_kill_after_the_last_checkpoint_left_are_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(releases: PartReleases) -> None:
+        raise Killed
+
+    monkeypatch.setattr("dpib.context.CHECKPOINT_EVERY_SECONDS", 0.0)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("dpib.privacy.parts._States.clear", die)
+        play(open_bench(tmp_path))
+    assert hidden(tmp_path)
+    play(open_bench(tmp_path))
+    assert hidden(tmp_path) == []
 
 
 def test_checkpoints_hold_no_private_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

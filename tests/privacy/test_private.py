@@ -17,13 +17,14 @@ from dpib.errors import BudgetExceeded, DataError, PrivacyError, UnaccountedAcce
 from dpib.privacy.dpsgd import DpSgdPlan
 from dpib.privacy.events import NonPrivate, PureDp, SampledGaussian
 from dpib.privacy.ledger import parse_charges, read_ledger_lines
+from dpib.privacy.noise import NoiseSource
 from dpib.privacy.private import CHUNK, PrivateDataset
 from dpib.privacy.rows import Statistic
 from dpib.progress import RunEvent
 from dpib.spec import Relation
 from dpib.testing.replay import RecordingNoise
 
-from .conftest import SECRET, TASK, Bench, make_images, open_bench
+from .conftest import OTHER_SECRET, SECRET, TASK, Bench, make_images, open_bench
 
 GAUSSIAN = SampledGaussian(noise_multiplier=5.0, sample_rate=0.1, steps=3)
 
@@ -250,6 +251,42 @@ def test_a_single_noisy_sum_is_found_again_after_a_crash(tmp_path: Path) -> None
     assert len(read_ledger_lines(tmp_path / "ledger.jsonl")) == 3
 
 
+def draws_of_a_statistic(folder: Path, n: int, secret: bytes = SECRET) -> list[float]:
+    """Return what a statistic and a ballot draw per blank image and chunk; the global generator must not notice."""
+    folder.mkdir()
+    private = open_bench(folder, make_images(n), noise=NoiseSource(secret)).private
+    drawn: list[float] = []
+
+    def rows(images: Tensor, labels: Tensor) -> Tensor:
+        noise = torch.randn(len(images), 4)
+        drawn.append(float(noise[0, 0]))
+        return noise
+
+    def scores(images: Tensor, labels: Tensor) -> Tensor:
+        return rows(images, labels)[:, 0]
+
+    state = torch.random.get_rng_state()
+    private.noisy_sum(rows, label="one", clipping_norm=1.0, noise_multiplier=5.0)
+    plan = private.plan_noisy_sums(2, label="plan", clipping_norm=1.0, noise_multiplier=5.0)
+    plan.release(rows)
+    plan.release(rows)
+    ballot = private.noisy_argmax(2, epsilon=1.0, label="ballot")
+    ballot.score(scores)
+    ballot.score(scores)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    return drawn
+
+
+def test_a_statistic_draws_from_the_secret_anew_and_leaves_public_randomness_where_it_was(tmp_path: Path) -> None:
+    """Else the draws of all that is public would tell how many records there are, and go by a record's place."""
+    drawn = draws_of_a_statistic(tmp_path / "a", 2 * CHUNK + 7)
+    assert len(drawn) == len(set(drawn)) == 3 * 4 + 2 * 3
+    assert draws_of_a_statistic(tmp_path / "b", 2 * CHUNK + 7) == drawn
+    assert not set(draws_of_a_statistic(tmp_path / "c", 2 * CHUNK + 7, OTHER_SECRET)) & set(drawn)
+    assert set(draws_of_a_statistic(tmp_path / "d", 5)) < set(drawn)
+    assert len(draws_of_a_statistic(tmp_path / "e", 0)) == 3
+
+
 # ---- ballots ----
 
 
@@ -345,9 +382,14 @@ def test_declared_access_is_charged_as_declared_before_records_are_handed_out(be
         (charge,) = bench.ledger.charges
         assert len(data) == 64
         assert parse_charges(read_ledger_lines(bench.path))[1] == {}
-    assert charge.event == GAUSSIAN and charge.assurance == "declared"
+    assert charge.event == GAUSSIAN and (charge.assurance, charge.sampling) == ("declared", "poisson")
     assert "none fits" in charge.notes and "Appendix B" in charge.notes
     assert parse_charges(read_ledger_lines(bench.path))[1] == {charge.id: 3}
+
+
+def test_a_declared_access_to_all_records_is_entered_as_full(bench: Bench) -> None:
+    with bench.private.declared(SampledGaussian(noise_multiplier=5.0), label="x", reason="a", source="b"):
+        assert bench.ledger.charges[0].sampling == "full"
 
 
 @pytest.mark.parametrize(

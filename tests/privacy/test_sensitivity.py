@@ -63,31 +63,38 @@ def trapped(images: Tensor, labels: Tensor) -> Tensor:
     return rows
 
 
-def check(run: Callable[[Bench], object], pair: Pair) -> list[float]:
-    """Return how far the values before noise lie apart on two neighbours that are answered alike."""
+def check(run: Callable[[Bench], object], pair: Pair, first: bool = False) -> list[float]:
+    """Return how far the values before noise lie apart on two neighbours that are answered alike.
+
+    ``first``: the record more stands before the others, not behind them.
+    """
     rows, extra = pair
 
     def on(data: LabelledImages, noise: NoiseSource) -> None:
         with tempfile.TemporaryDirectory() as folder:
             run(open_bench(Path(folder), data, noise=noise, task=TOY))
 
+    if first:
+        return neighbours_differ_by(on, build(rows), build([extra, *rows]), SECRET, extra=0)
     return neighbours_differ_by(on, build(rows), build([*rows, extra]), SECRET)
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
-@given(neighbours, st.sampled_from([1e-3, 1.0, 50.0]))
-@example(([], (NAN, "white", 0)), 1.0)
-@example(([], (255, "white", 2)), 50.0)
-@example(([(255, "white", 1)] * 7, (255, "white", 1)), 1.0)
-@example(([(HUGE, "black", 0)], (HUGER, "white", 1)), 1e-3)
-def test_one_record_moves_a_noisy_sum_by_at_most_the_clipping_norm(pair: Pair, clipping_norm: float) -> None:
+@given(neighbours, st.sampled_from([1e-3, 1.0, 50.0]), st.booleans())
+@example(([], (NAN, "white", 0)), 1.0, False)
+@example(([], (255, "white", 2)), 50.0, False)
+@example(([(255, "white", 1)] * 7, (255, "white", 1)), 1.0, False)
+@example(([(HUGE, "black", 0)], (HUGER, "white", 1)), 1e-3, True)
+def test_one_record_moves_a_noisy_sum_by_at_most_the_clipping_norm(
+    pair: Pair, clipping_norm: float, first: bool
+) -> None:
     def run(bench: Bench) -> None:
         sums: dict[str, Any] = {"clipping_norm": clipping_norm, "noise_multiplier": 1.0}
         bench.private.noisy_sum(trapped, label="all", **sums)
         bench.private.noisy_sum(trapped, label="by class", by_class=True, **sums)
         bench.private.noisy_sum(trapped, label="sampled", sample_rate=0.6, by_class=True, **sums)
 
-    moved = check(run, pair)
+    moved = check(run, pair, first)
     assert len(moved) == 3 and max(moved) <= clipping_norm * SLACK
 
 
@@ -142,11 +149,11 @@ class Spiky(nn.Module):
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
-@given(neighbours, st.sampled_from([1, 2]), st.sampled_from([1e-6, 0.5]))
-@example(([(6, "white", 0)], (HUGE, "white", 1)), 1, 1e-6)
-@example(([], (NAN, "white", 1)), 2, 0.5)
+@given(neighbours, st.sampled_from([1, 2]), st.sampled_from([1e-6, 0.5]), st.booleans())
+@example(([(6, "white", 0)], (HUGE, "white", 1)), 1, 1e-6, True)
+@example(([], (NAN, "white", 1)), 2, 0.5, False)
 def test_one_record_moves_a_clipped_gradient_sum_by_at_most_the_clipping_norm(
-    pair: Pair, multiplicity: int, clipping_norm: float
+    pair: Pair, multiplicity: int, clipping_norm: float, first: bool
 ) -> None:
     def run(bench: Bench) -> None:
         model = Spiky()
@@ -168,7 +175,7 @@ def test_one_record_moves_a_clipped_gradient_sum_by_at_most_the_clipping_norm(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(private, "check_trainable", lambda *_: None)  # 400 times the same model
-        moved = check(run, pair)
+        moved = check(run, pair, first)
     assert len(moved) == 2 and max(moved) <= clipping_norm * SLACK
 
 
@@ -237,6 +244,28 @@ def test_replay_exposes_a_mean_over_the_actual_count() -> None:
 
     unclipped, mean = neighbours_differ_by(run, _data(3), _data(4), SECRET)
     assert unclipped == pytest.approx(800.0) and mean == pytest.approx(0.0)
+
+
+def test_replay_exposes_what_goes_by_place_where_the_record_more_stands_first() -> None:
+    def run(data: LabelledImages, noise: NoiseSource) -> None:
+        rows = data.images.flatten(1).double() / 255
+        noise.add_gaussian([(rows * (-1.0) ** torch.arange(len(rows))[:, None]).sum(0)], 1.0, "x")
+
+    base: list[Record] = [(0, "white", 0), (0, "black", 0), (0, "white", 0), (0, "black", 0)]
+    one: Record = (0, 12, 0)
+    (behind,) = neighbours_differ_by(run, build(base), build([*base, one]), SECRET, extra=4)
+    (before,) = neighbours_differ_by(run, build(base), build([one, *base]), SECRET, extra=0)
+    assert behind <= 4 < before
+
+
+@pytest.mark.parametrize("extra", [0, 3, 8])
+@pytest.mark.parametrize("rate", [0.4, 1.0])
+def test_a_record_that_is_included_changes_no_other_coin(extra: int, rate: float) -> None:
+    without = RecordingNoise(SECRET).poisson_sample(8, rate, "x", 2)
+    noise = RecordingNoise(SECRET, include=extra)
+    sample = noise.poisson_sample(9, rate, "x", 2)
+    assert sample.tolist() == sorted([extra, *(int(i) + (int(i) >= extra) for i in without)])
+    assert torch.equal(noise.samples[0][2], sample)
 
 
 def test_replay_exposes_a_course_that_depends_on_the_data() -> None:

@@ -216,9 +216,9 @@ class PatchedLaw(GaussianMean):
             NoiseSource.add_gaussian = _gaussian_noise  # type: ignore[method-assign]
 
 
-@mutant("sampling")
+@mutant("sampling", "sensitivity")
 class FixedBatches(DpSgdTiny):
-    """Replaces the sampler by batches of equal size."""
+    """Replaces the sampler by batches of equal size; a record more before the others moves all of them to another."""
 
     def fit(self, private: PrivateDataset) -> None:
         private._noise.poisson_sample = (  # type: ignore[method-assign]
@@ -366,6 +366,27 @@ class BatchStatistics(ClassMeans):
         return sums / 2 + mean * self.task.nominal_size / self.task.n_classes
 
 
+@mutant("sensitivity")
+class SignsByPlace(GaussianMean):
+    """Turns the sign of records at random, by a public seed, in the order in which they come."""
+
+    def class_sums(self, private: PrivateDataset) -> Tensor:
+        def signed(images: Tensor, labels: Tensor) -> Tensor:
+            signs = torch.randint(2, (len(images), 1), generator=torch.Generator().manual_seed(0))
+            return pixels(images) * (2 * signs - 1)
+
+        return private.noisy_sum(signed, label="sums", clipping_norm=self.clipping_norm, by_class=True).abs()
+
+
+@mutant("sensitivity")
+class LossSeededByPlace(DpSgdTiny):
+    """Augments by the same seed in every pass, so that runs can be repeated."""
+
+    def goals(self, images: Tensor) -> Tensor:
+        torch.manual_seed(0)
+        return pixels(images) + torch.randn(len(images), 64)
+
+
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_fault_is_found_by_its_check(name: str) -> None:
     cls, flagged = MUTANTS[name]
@@ -373,6 +394,20 @@ def test_a_fault_is_found_by_its_check(name: str) -> None:
     assert failures(verdict) == flagged, explain(verdict)
     if not flagged:
         assert not verdict.holds
+
+
+class SecretDraws(DpSgdTiny):
+    """Augments with draws from the generators that the harness seeds, as a loss may."""
+
+    def goals(self, images: Tensor) -> Tensor:
+        return pixels(images) + torch.randn(len(images), 64)
+
+
+def test_secret_draws_are_not_taken_for_a_dependence_on_the_place() -> None:
+    verdict = check_method(installed(SecretDraws))
+    assert verdict.holds, explain(verdict)
+    (found,) = (one.detail for one in verdict.results if one.id == "sensitivity")
+    assert "before all others (not judged: templates," in found
 
 
 def test_every_check_has_something_that_it_flags() -> None:

@@ -55,8 +55,14 @@ class CheckEvidence(Frozen):
     code_digest: Digest
     suite_version: int
     passed: bool
+    failed: tuple[str, ...] = ()
     undecided: tuple[str, ...] = ()
     date: str
+
+    @property
+    def has_failure(self) -> bool:
+        """Whether a check failed, also by evidence that does not name which."""
+        return bool(self.failed) or not (self.passed or self.undecided)
 
     @classmethod
     def of(cls, verdict: Verdict) -> CheckEvidence:
@@ -65,6 +71,7 @@ class CheckEvidence(Frozen):
             code_digest=verdict.source_digest,
             suite_version=verdict.suite_version,
             passed=verdict.holds,
+            failed=tuple(result.id for result in verdict.with_outcome("failed")),
             undecided=tuple(result.id for result in verdict.with_outcome("undecided")),
             date=verdict.date,
         )
@@ -179,12 +186,13 @@ def _same_data(one: ReproductionEvidence, subject: Subject) -> bool:
 
 
 def _missing_check(mine: Sequence[CheckEvidence]) -> list[str]:
+    """Return what is wanting; a failure counts before every pass of the same code, a later one too."""
     if not mine:
         return ["a verdict of dpib check"]
+    if any(one.has_failure for one in mine):
+        return ["a dpib check without failures"]
     latest = max(mine, key=lambda one: one.date)
-    if latest.undecided:
-        return [f"decisions of dpib check on {', '.join(latest.undecided)}"]
-    return [] if latest.passed else ["a passed dpib check"]
+    return [f"decisions of dpib check on {', '.join(latest.undecided)}"] if latest.undecided else []
 
 
 def _missing_audit(valid: Sequence[AuditEvidence]) -> list[str]:

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 def print_record(record: RunRecord, folder: Path) -> None:
     """Print the record for a person: what was spent, what it scored, where it lies."""
+    from dpib.privacy.statement import round_up
+
     privacy = record.privacy
-    spent = "∞ (not private)" if privacy.spent_epsilon is None else f"{privacy.spent_epsilon:.4f}"
+    spent = "∞ (not private)" if privacy.spent_epsilon is None else round_up(privacy.spent_epsilon)
     rows = []
     for score in record.scores:
         name = " ".join(filter(None, (score.metric, score.protocol, score.classifier or "")))
@@ -29,7 +31,7 @@ def print_record(record: RunRecord, folder: Path) -> None:
         rows.append((name, value, error, "" if score.private_selection else "selection not DP"))
     spec = record.task.spec
     typer.echo(f"{record.method.title} on {spec.dataset}, ε = {spec.epsilon:g}, seed {spec.seed}, {spec.track}")
-    typer.echo(f"ε spent: {spent} at δ = {privacy.delta:.3e} (target {privacy.target_epsilon:g}); {record.status}")
+    typer.echo(f"ε spent: {spent} at δ = {round_up(privacy.delta)} (target {privacy.target_epsilon:g}); {record.status}")
     print_table(("score", "value", "", ""), rows)
     cost = record.cost
     typer.echo(f"{cost.total_seconds / 60:.1f} min, {cost.peak_memory_bytes / 2**30:.1f} GiB; images in {folder}")

@@ -13,6 +13,7 @@ from dpib.errors import ConfigError
 if TYPE_CHECKING:
     from dpib.owner.certificate import Certificate
     from dpib.owner.request import OwnerJob
+    from dpib.privacy.groups import GroupGuarantee
 
 
 def parse_window(text: str | None) -> tuple[float, float] | None:
@@ -130,14 +131,15 @@ def synthesize(
 
 
 def _print_certificate(certificate: Certificate, out: Path) -> None:
+    from dpib.privacy.statement import round_up
+
     guarantee, request = certificate.guarantee, certificate.request
+    epsilon, delta = round_up(guarantee.epsilon), round_up(guarantee.delta)
     rows = [
-        ("guarantee", f"ε = {guarantee.epsilon:.4f}, δ = {guarantee.delta:.3e}, {guarantee.relation.value}"),
+        ("guarantee", f"ε = {epsilon}, δ = {delta}, {guarantee.relation.value}"),
         ("protects", guarantee.unit),
+        *_group_rows(guarantee.group),
     ]
-    if guarantee.group is not None:
-        group = guarantee.group
-        rows.append((f"{group.size} images of one person", f"ε = {group.epsilon:.4f}, δ = {group.delta:.3e}"))
     shape = "x".join(map(str, request.preprocessing.shape))
     rows += [
         ("images", f"{certificate.synthetic.count} of {shape}, {len(request.classes)} classes"),
@@ -147,6 +149,14 @@ def _print_certificate(certificate: Certificate, out: Path) -> None:
     note(f"Read {out / 'statement.md'} before you publish the folder. Further releases of the same images add up.")
 
 
+def _group_rows(group: GroupGuarantee | None) -> list[tuple[str, str]]:
+    from dpib.privacy.statement import round_up
+
+    if group is None:
+        return []
+    return [(f"{group.size} images of one person", f"ε = {round_up(group.epsilon)}, δ = {round_up(group.delta)}")]
+
+
 def _explain(job: OwnerJob, records: Path, *, quiet: bool, json: bool) -> None:
     from dataclasses import asdict
 
@@ -154,7 +164,7 @@ def _explain(job: OwnerJob, records: Path, *, quiet: bool, json: bool) -> None:
     from dpib.owner.expectation import CAVEAT, expectations
     from dpib.owner.rehearsal import rehearse
     from dpib.owner.release import read_images_of
-    from dpib.privacy.statement import describe_charge
+    from dpib.privacy.statement import describe_charge, round_up
     from dpib.progress import terminal_reporter
 
     with terminal_reporter(quiet) as reporter:
@@ -179,9 +189,9 @@ def _explain(job: OwnerJob, records: Path, *, quiet: bool, json: bool) -> None:
         return
     rows = [
         ("method", f"{job.settings.method.card.title}, settings of {spec.dataset} in {spec.track}"),
-        ("budget", f"ε = {spec.epsilon:g}, δ = {job.delta:.3e} for each image; nothing is spent now"),
+        ("budget", f"ε = {spec.epsilon:g}, δ = {round_up(job.delta)} for each image; nothing is spent now"),
         *(("access", describe_charge(charge)) for charge in charges),
-        *([(f"{group.size} images of one person", f"ε = {group.epsilon:.4f}, δ = {group.delta:.3e}")] if group else []),
+        *_group_rows(group),
         ("preparation", request.preprocessing.describe()),
         ("makes", f"{request.n_images} images, {len(request.classes)} classes in turn, in {job.out}"),
     ]

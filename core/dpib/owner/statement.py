@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from decimal import ROUND_UP, Decimal
 from typing import TYPE_CHECKING
 
 from dpib.privacy.events import NonPrivate, PartitionedGaussian, PureDp
 from dpib.privacy.ledger import Charge
-from dpib.privacy.statement import describe_charge
+from dpib.privacy.statement import describe_charge, round_down, round_up
 
 if TYPE_CHECKING:
     from dpib.owner.certificate import Certificate
@@ -55,20 +54,13 @@ def describe_sampling(charge: Charge, executed: int | None) -> str:
     return f"{charge.label}: assumed: {assumed}; performed: {performed}; {done} of {event.steps} releases made"
 
 
-def round_up(value: float) -> str:
-    """Return a number with four significant digits that is never below the value."""
-    exponent = math.floor(math.log10(value)) - 3 if 0 < value < math.inf else 0
-    up = Decimal(value).quantize(Decimal(1).scaleb(exponent), ROUND_UP)
-    return f"{float(up):.4g}"
-
-
 def _meaning(epsilon: float) -> str:
     factor = round_up(math.exp(epsilon)) if epsilon < 700 else "beyond all bounds"
-    wrong = 100 / (1 + math.exp(min(epsilon, 700)))
+    wrong = round_down(100 / (1 + math.exp(min(epsilon, 700))))
     return (
         f"Whatever somebody computes from the release, its probability changes by at most a factor e^ε = {factor} "
         f"(and, beyond that, by δ) if one record is added or removed. An attacker who thinks it equally likely "
-        f"that a record was in the collection or not is wrong about it in at least {wrong:.3g} % of cases (less "
+        f"that a record was in the collection or not is wrong about it in at least {wrong} % of cases (less "
         f"about δ). That is a bound for the worst case, not an expectation."
     )
 

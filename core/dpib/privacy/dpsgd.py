@@ -33,6 +33,9 @@ are seeded from the run's secret, anew for every pass, so that the draws are fre
 row to row. It must use a row of draws for one record only, and draw rows independently (no shared noise, no
 stratification across records). Draws from public randomness must be functions of the record, not of its position:
 see ``dpib.privacy.hashing.RecordHash``. Why either keeps the sensitivity at C: ``docs/engine.md``.
+
+A loss keeps no state, in buffers of the model or elsewhere: what it saw is private, and so is the number of passes,
+which follows from the size of the sample.
 """
 
 
@@ -65,11 +68,13 @@ def check_trainable(
 ) -> None:
     """Refuse what would not be clipped record by record; looks at made-up images only.
 
-    Besides Opacus' list of layers, it is tried out whether a record's gradient or a buffer of the model changes with
-    the *other* record of a batch. That cannot be told of a loss that draws from a generator other than torch's own.
+    Besides Opacus' list of layers, it is tried out whether a record's gradient changes with the *other* record of a
+    batch, and whether a pass changes a buffer of the model. The first cannot be told of a loss that draws from a
+    generator other than torch's own.
 
     Raises:
-        UnsupportedMechanism: names the layers that mix records, or the parameters without per-record gradient.
+        UnsupportedMechanism: names the layers that mix records, the parameters without per-record gradient, or the
+            buffers that do not stay as they are; or gradients are not finite, so that nothing can be tried out.
         RunError: if the loss has not one row per image and copy.
     """
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -86,16 +91,20 @@ def check_trainable(
         raise UnsupportedMechanism("The optimizer also updates parameters outside the model; DP-SGD trains one model.")
     images, labels = _made_up(task, device)
 
-    def probe(other: int) -> tuple[Tensor, Tensor]:
+    def probe(other: int) -> Tensor:
         pair = torch.tensor([0, other], device=device)
         engine = Engine(model, noise_multiplicity)
         return _first_of_pair(model, engine, lambda: loss(images[pair], labels[pair]))
 
     first, again, beside_another = probe(1), probe(1), probe(2)
+    if not all(bool(gradient.isfinite().all()) for gradient in (first, again, beside_another)):
+        raise UnsupportedMechanism(
+            "The gradient of a record of random pixels is not finite at the initial weights: it cannot be tried out "
+            "whether the model mixes records. Change the initial weights, or the function whose derivative is infinite."
+        )
     if _agree(first, again) and not _agree(first, beside_another):
         raise UnsupportedMechanism(
-            "What one record contributes depends on the others of its batch: the model or the loss mixes records, or "
-            "a buffer of the model follows the data."
+            "What one record contributes depends on the others of its batch: the model or the loss mixes records."
         )
 
 
@@ -114,17 +123,21 @@ def _made_up(task: TaskInfo, device: str) -> tuple[Tensor, Tensor]:
     return images, torch.tensor([0, 0, task.n_classes - 1], device=device)
 
 
-def _agree(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> bool:
-    return all(bool((a - b).norm() <= 1e-3 * a.norm()) for a, b in zip(ours, theirs, strict=True))
+def _agree(ours: Tensor, theirs: Tensor) -> bool:
+    return bool((ours - theirs).norm() <= 1e-3 * ours.norm())
 
 
 def _flat(tensors: Iterable[Tensor]) -> Tensor:
     return torch.cat([torch.zeros(0), *(tensor.detach().flatten().double().cpu() for tensor in tensors)])
 
 
-def _first_of_pair(model: nn.Module, engine: Engine, loss: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the gradient of the first of two made-up records, and the model's buffers after it; undo all changes."""
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+def _first_of_pair(model: nn.Module, engine: Engine, loss: Callable[[], Tensor]) -> Tensor:
+    """Return the gradient of the first of two made-up records; undo all changes.
+
+    Raises:
+        UnsupportedMechanism: if a layer cannot be sampled, or the pass changed a buffer of the model.
+    """
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     with torch.random.fork_rng():
         torch.manual_seed(0)
         try:
@@ -133,11 +146,18 @@ def _first_of_pair(model: nn.Module, engine: Engine, loss: Callable[[], Tensor])
                 found = _flat(rows[0] for rows in engine.gradients())
         except NotImplementedError as error:
             raise UnsupportedMechanism(f"DP-SGD cannot train this model: {error}") from error
-    changed = _flat(buffer for _, buffer in model.named_buffers())
-    with torch.no_grad():
-        for name, buffer in model.named_buffers():
-            buffer.copy_(buffers[name])
-    return found, changed
+    after = dict(model.named_buffers())
+    same = {name for name in before.keys() & after.keys() if torch.equal(before[name], after[name])}
+    if changed := sorted((before.keys() | after.keys()) - same):
+        with torch.no_grad():
+            for name, buffer in after.items():
+                if name in before and buffer.shape == before[name].shape:
+                    buffer.copy_(before[name])
+        raise UnsupportedMechanism(
+            f"A pass over records changes the buffers {', '.join(changed)} of the model, which would leave with it "
+            "unnoised; the number of passes is private, too. Keep no state while a loss is computed."
+        )
+    return found
 
 
 class Preparation(TypedDict):

@@ -29,7 +29,7 @@ DESCRIPTION = "Philox keyed by HMAC-SHA256 of a 256-bit secret from os.urandom"
 
 
 class NoiseSource:
-    """Gaussian and exponential noise, Poisson samples and draws inside losses, addressed by charge and step.
+    """Gaussian and exponential noise, Poisson samples and draws inside losses and statistics, by charge and step.
 
     Args:
         secret: 32 bytes from ``os.urandom``. Only tests may choose it.
@@ -89,6 +89,8 @@ class NoiseSource:
     @contextmanager
     def secret_torch(self, purpose: str, charge: str, step: int, part: int = 0) -> Iterator[None]:
         """Seed torch's global generators from the secret inside the block, and restore them after.
+
+        On a CPU they keep 32 bits of the seed, on CUDA all 63; see ``docs/engine.md``.
 
         Args:
             purpose: what is drawn for; no two purposes share draws.

@@ -52,6 +52,7 @@ class PartReleases:
 
     It belongs into the ``carry`` of the ``context.steps`` loop that makes the releases: the checkpoint then holds the
     number of releases, and the private states of that moment stay in a folder of the harness until the next but one.
+    They are deleted when the loop's last checkpoint is on disk.
     """
 
     def __init__(
@@ -99,7 +100,8 @@ class PartReleases:
         std = event.noise_multiplier * sensitivity_of(self._shape[0], self._row_norm)
         (noisy,) = self._owner._noise.add_gaussian([exact], std, self._charge.id, step)
         if self._next == event.steps:
-            self._states.clear()
+            if self._checkpoints == (0, 0):  # a process that is killed now starts anew
+                self._states.clear()
             self._owner._ledger.done(self._charge, event.steps)
         return noisy.float().to(self._owner._context.device)
 
@@ -118,7 +120,11 @@ class PartReleases:
             raise PrivacyError(f"'{self._charge.label}' cannot be rewound: {self._next} releases were made.")
         self._next = int(state["released"])
         self._checkpoints = (self._next, self._next)
-        if self._next == self._event.steps:
+        self.saved()
+
+    def saved(self) -> None:
+        """Delete the private states as soon as a checkpoint says that all releases were made."""
+        if self._checkpoints[1] == self._event.steps:
             self._states.clear()
 
     def _visits(self, part: int, releases: int) -> int:

@@ -20,7 +20,7 @@ from dpib.errors import PrivacyError
 from dpib.privacy.dpsgd import DpSgdPlan, Loss, check_trainable, train_privately
 from dpib.privacy.events import NonPrivate, PureDp, SampledGaussian
 from dpib.privacy.guard import Guarded
-from dpib.privacy.ledger import Charge, PrivacyLedger
+from dpib.privacy.ledger import Charge, PrivacyLedger, Sampling
 from dpib.privacy.noise import NoiseSource
 from dpib.privacy.parts import PartModel, PartReleases, plan_part_releases
 from dpib.privacy.rows import Statistic, clipped_sum, row_width
@@ -92,7 +92,8 @@ class Ballot:
 
         Args:
             per_record: maps images uint8 (B, C, H, W) and labels (B,) to scores (B,), e.g. 1 for a correct
-                prediction; clamped to [0, 1], so that one record moves every total by at most 1, all upwards.
+                prediction; clamped to [0, 1], so that one record moves every total by at most 1, all upwards. It may
+                draw random numbers as a ``Statistic`` may.
 
         Raises:
             PrivacyError: if all candidates were scored, or there is not one score per record.
@@ -100,11 +101,12 @@ class Ballot:
         if len(self._totals) >= self._n_candidates:
             raise PrivacyError(f"'{self._charge.label}' was charged for {self._n_candidates} candidates, not more.")
         total = 0.0
-        for images, labels in self._owner._chunks(torch.arange(len(self._owner._data))):
-            scores = per_record(images, labels).detach()
-            if scores.shape != labels.shape:
-                raise PrivacyError(f"'{self._charge.label}': expected one score per record, got another shape.")
-            total += float(scores.double().nan_to_num(0.0).clamp(0, 1).sum())
+        with self._owner._noise.secret_torch("ballot", self._charge.id, len(self._totals)):
+            for images, labels in self._owner._chunks(torch.arange(len(self._owner._data))):
+                scores = per_record(images, labels).detach()
+                if scores.shape != labels.shape:
+                    raise PrivacyError(f"'{self._charge.label}': expected one score per record, got another shape.")
+                total += float(scores.double().nan_to_num(0.0).clamp(0, 1).sum())
         self._totals.append(total)
 
     def winner(self) -> int:
@@ -152,9 +154,14 @@ class PrivateDataset(Guarded):
     ) -> Tensor:
         assert isinstance(charge.event, SampledGaussian)
         sample = self._noise.poisson_sample(len(self._data), charge.event.sample_rate, charge.id, step)
-        width, n_classes = self._width(statistic), self.task.n_classes if by_class else 1
+        with self._noise.secret_torch("width", charge.id, step):
+            width = self._width(statistic)
+        n_classes = self.task.n_classes if by_class else 1
         total = torch.zeros((n_classes, width), dtype=torch.float64, device=self._context.device)
-        with self._context.reporter.task(charge.label):  # without counts: how many records there are is private
+        with (
+            self._context.reporter.task(charge.label),  # without counts: how many records there are is private
+            self._noise.secret_torch("statistic", charge.id, step),
+        ):
             for images, labels in self._chunks(sample):
                 rows = statistic(images, labels)
                 if row_width(rows, len(labels)) != width:
@@ -206,7 +213,7 @@ class PrivateDataset(Guarded):
             calibrate_noise=noise_multiplier is None,
             sensitivity=clipping_norm,
             norm="l2",
-            sampling="full" if sample_rate >= 1 else "poisson",
+            sampling=_sampling(sample_rate),
             notes="one row per class" if by_class else "",
         )
         return NoisySums(self, charge, clipping_norm, by_class, continued=charge.id in known)
@@ -328,7 +335,7 @@ class PrivateDataset(Guarded):
             calibrate_noise=plan.noise_multiplier is None,
             sensitivity=plan.clipping_norm,
             norm="l2",
-            sampling="full" if plan.sample_rate >= 1 else "poisson",
+            sampling=_sampling(plan.sample_rate),
             notes="" if plan.noise_multiplicity == 1 else f"noise multiplicity {plan.noise_multiplicity}",
         )
         train_privately(
@@ -364,7 +371,13 @@ class PrivateDataset(Guarded):
             raise PrivacyError("declared() needs a reason and the source of its proof.")
         if not isinstance(event, SampledGaussian):
             raise PrivacyError(f"declared() takes a SampledGaussian, got {type(event).__name__}.")
-        charge = self._ledger.charge(label, event, assurance="declared", notes=f"{reason} Source: {source}")
+        charge = self._ledger.charge(
+            label,
+            event,
+            sampling=_sampling(event.sample_rate),
+            assurance="declared",
+            notes=f"{reason} Source: {source}",
+        )
         yield self._data
         self._ledger.done(charge, event.steps)
 
@@ -377,6 +390,10 @@ class PrivateDataset(Guarded):
         charge = self._ledger.charge(label, NonPrivate(), assurance="non-private")
         self._ledger.done(charge, 1)
         return self._data
+
+
+def _sampling(sample_rate: float) -> Sampling:
+    return "full" if sample_rate >= 1 else "poisson"
 
 
 def _gaussian(noise_multiplier: float | None, sample_rate: float, steps: int) -> SampledGaussian:

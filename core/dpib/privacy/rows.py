@@ -32,7 +32,13 @@ Rows = Tensor | OuterProducts
 """Float rows (B, D), or their factors."""
 
 Statistic = Callable[[Tensor, Tensor], Rows]
-"""Maps images uint8 (B, C, H, W) and labels int64 (B,) to one float row per record, each from its own record alone."""
+"""Maps images uint8 (B, C, H, W) and labels int64 (B,) to one float row per record, each from its own record alone.
+
+A statistic may draw from torch's global generators: while it runs they are seeded from the run's secret, anew for every
+release, so that the draws are fresh, unpublished and independent from row to row. It must use a row of draws for one
+record only, and draw rows independently. Draws from public randomness must be functions of the record, not of its
+position: see ``dpib.privacy.hashing.RecordHash``. Why either keeps the sensitivity at C: ``docs/engine.md``.
+"""
 
 
 def row_width(rows: Rows, count: int) -> int | None:

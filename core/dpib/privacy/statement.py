@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from decimal import ROUND_DOWN, ROUND_UP, Decimal
 
 from dpib.dataset_spec import DatasetSpec
 from dpib.privacy.events import NonPrivate, PartitionedGaussian, PureDp
 from dpib.privacy.ledger import Charge
+
+
+def round_up(value: float) -> str:
+    """Return a number with four significant digits that is never below the value."""
+    return _rounded(value, ROUND_UP)
+
+
+def round_down(value: float) -> str:
+    """Return a number with four significant digits that is never above the value."""
+    return _rounded(value, ROUND_DOWN)
+
+
+def _rounded(value: float, rounding: str) -> str:
+    exponent = math.floor(math.log10(value)) - 3 if 0 < value < math.inf else 0
+    return f"{float(Decimal(repr(float(value))).quantize(Decimal(1).scaleb(exponent), rounding)):.4g}"
 
 
 def describe_charge(charge: Charge) -> str:
@@ -15,7 +32,7 @@ def describe_charge(charge: Charge) -> str:
     if isinstance(event, NonPrivate):
         return f"{charge.label}: raw records, unprotected"
     if isinstance(event, PureDp):
-        return f"{charge.label}: report-noisy-max, ε = {event.epsilon:.4g}"
+        return f"{charge.label}: report-noisy-max, ε = {round_up(event.epsilon)}"
     times = "one release" if event.steps == 1 else f"{event.steps} releases"
     if isinstance(event, PartitionedGaussian):
         return (
@@ -37,10 +54,10 @@ def privacy_statement(
         )
     accesses = "; ".join(describe_charge(charge) for charge in charges) or "none: no private image was read"
     declared = any(charge.assurance == "declared" for charge in charges)
-    opinion = f" (Rényi accountant: {second:.4g})" if second is not None else ""
+    opinion = f" (Rényi accountant: {round_up(second)})" if second is not None else ""
     return (
         f"Protected: each single record of {dataset.title} ({dataset.privacy_unit} with its label), under "
-        f"add-or-remove-one. Guarantee: ({epsilon:.4g}, {delta:.4g})-differential privacy by privacy loss "
+        f"add-or-remove-one. Guarantee: ({round_up(epsilon)}, {round_up(delta)})-differential privacy by privacy loss "
         f"distributions{opinion}; training and validation side are disjoint, the larger of the two counts. "
         f"Accesses: {accesses}. "
         + ("Some accesses are priced as their author declares, not by a mechanism of the harness. " if declared else "")

@@ -39,10 +39,9 @@ class Interrupted(BaseException):
 
 
 class Recorder(RecordingNoise):
-    """Notes releases, and in what order records are read between them.
+    """Notes releases, in what order records are read between them, and who draws from the secret.
 
     Args:
-        include: index of a record that enters every Poisson sample.
         fail: raised instead of the noise of release number ``fail_at``.
     """
 
@@ -55,16 +54,20 @@ class Recorder(RecordingNoise):
         fail: BaseException | None = None,
         fail_at: int = 0,
     ) -> None:
-        super().__init__(secret, answers)
-        self._include, self._fail, self._fail_at = include, fail, fail_at
+        super().__init__(secret, answers, include)
+        self._fail, self._fail_at = fail, fail_at
         self.marks: list[Read | Key] = []
+        self.drawing: set[str] = set()
+        """Charges whose loss or statistic drew from the generators that the secret seeds."""
 
-    def poisson_sample(self, n: int, sample_rate: float, charge: str, step: int) -> Tensor:
-        """Return the sample, with the record that must be in it."""
-        sample = super().poisson_sample(n, sample_rate, charge, step)
-        if self._include is None or self._include in sample:
-            return sample
-        return torch.cat([sample, torch.tensor([self._include])])
+    @contextmanager
+    def secret_torch(self, purpose: str, charge: str, step: int, part: int = 0) -> Iterator[None]:
+        """Seed, and note whether something was drawn; whoever seeds anew draws from something else."""
+        with super().secret_torch(purpose, charge, step, part):
+            seed, before = torch.initial_seed(), torch.random.get_rng_state()
+            yield
+            if torch.initial_seed() == seed and not torch.equal(torch.random.get_rng_state(), before):
+                self.drawing.add(charge)
 
     def add_gaussian(self, exact: list[Tensor], std: float, charge: str, step: int = 0) -> list[Tensor]:
         """Answer, or fail."""
@@ -120,6 +123,23 @@ class Trial:
     def reads(self) -> list[Read]:
         """Accesses to the records, in order."""
         return [mark for mark in self.noise.marks if isinstance(mark, Read)]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two replays on records that differ in one.
+
+    Attributes:
+        name: what the records are.
+        without: the replay without that record.
+        with_one: the replay with it.
+        first: whether it stands before all others, which thereby have other places; else after them.
+    """
+
+    name: str
+    without: Trial
+    with_one: Trial
+    first: bool
 
 
 @contextmanager
@@ -223,14 +243,17 @@ class Lab:
         return self.trial(data, Recorder(answers=self.first.noise.by_key, include=include))
 
     @cached_property
-    def neighbours(self) -> list[tuple[str, Trial, Trial]]:
-        """Pairs of replays whose records differ in the last one: what they are, without it, with it."""
+    def neighbours(self) -> list[Pair]:
+        """Pairs of replays whose records differ in the last one, and some in which they differ in the first."""
         pairs = []
         for name, base, additions in _bases(self.full):
             without = self.first if name == "classes" else self.replay(base)
             for what, image, label in additions:
-                data = LabelledImages(torch.cat([base.images, image[None]]), torch.cat([base.labels, label[None]]))
-                pairs.append((f"{name} and {what}", without, self.replay(data, include=len(base))))
+                with_one = self.replay(_inserted(base, len(base), image, label), include=len(base))
+                pairs.append(Pair(f"{name} and {what}", without, with_one, first=False))
+            for what, image, label in additions[: _FIRST[self.profile]] if len(base) > 1 else []:
+                with_one = self.replay(_inserted(base, 0, image, label), include=0)
+                pairs.append(Pair(f"{name} and, first, {what}", without, with_one, first=True))
         return pairs
 
     @cached_property
@@ -245,9 +268,9 @@ class Lab:
     def replays(self) -> list[tuple[str, Trial]]:
         """Every replay there is, each once."""
         found = {id(self.first): ("", self.first)}
-        for name, without, with_one in self.neighbours:
-            found.setdefault(id(without), (name.partition(" and ")[0], without))
-            found[id(with_one)] = (name, with_one)
+        for pair in self.neighbours:
+            found.setdefault(id(pair.without), (pair.name.partition(" and ")[0], pair.without))
+            found[id(pair.with_one)] = (pair.name, pair.with_one)
         found.update({id(trial): (name, trial) for name, trial in self.elsewhere})
         return [pair for pair in found.values() if pair[1] is not self.first]
 
@@ -297,6 +320,8 @@ def _handed_out(path: Path) -> bool:
 
 
 Additions = list[tuple[str, Tensor, Tensor]]
+_FIRST: Mapping[Profile, int] = {"quick": 1, "full": 5}
+"""How many of the additions to a set are also put before all its records."""
 
 
 def _bases(full: bool) -> Iterator[tuple[str, LabelledImages, Additions]]:
@@ -330,6 +355,12 @@ def _bases(full: bool) -> Iterator[tuple[str, LabelledImages, Additions]]:
     yield "twenty duplicates", copies, (extremes if full else [("one more", white, zero)]) + drawn
     if full:
         yield "few records", tiny_images((5, 5, 5, 5), seed=3), extremes + drawn
+
+
+def _inserted(base: LabelledImages, place: int, image: Tensor, label: Tensor) -> LabelledImages:
+    """Return the records with one more before number ``place``."""
+    images = torch.cat([base.images[:place], image[None], base.images[place:]])
+    return LabelledImages(images, torch.cat([base.labels[:place], label[None], base.labels[place:]]))
 
 
 def digest_of(files: Mapping[str, bytes]) -> dict[str, str]:

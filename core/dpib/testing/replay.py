@@ -52,11 +52,12 @@ class RecordingNoise(NoiseSource):
         secret: 32 bytes.
         answers: releases of another run, by charge and step: returned instead of noisy values. A query that they do
             not answer fails the test.
+        include: index of a record that enters every Poisson sample; the others enter as they do without it.
     """
 
-    def __init__(self, secret: bytes, answers: Mapping[Key, Release] | None = None) -> None:
+    def __init__(self, secret: bytes, answers: Mapping[Key, Release] | None = None, include: int | None = None) -> None:
         super().__init__(secret)
-        self._answers = answers
+        self._answers, self._include = answers, include
         self.releases: list[Release] = []
         self.samples: list[tuple[str, int, Tensor]] = []
         """Poisson samples drawn: charge, step, indices."""
@@ -77,7 +78,11 @@ class RecordingNoise(NoiseSource):
 
     def poisson_sample(self, n: int, sample_rate: float, charge: str, step: int) -> Tensor:
         """Note the sample and return it."""
-        sample = super().poisson_sample(n, sample_rate, charge, step)
+        if self._include is None:
+            sample = super().poisson_sample(n, sample_rate, charge, step)
+        else:
+            others = super().poisson_sample(n - 1, sample_rate, charge, step)
+            sample = torch.cat([others + (others >= self._include), torch.tensor([self._include])]).sort().values
         self.samples.append((charge, step, sample))
         return sample
 
@@ -120,17 +125,21 @@ def distances(ours: list[Release], theirs: list[Release]) -> list[float]:
     return found
 
 
-def neighbours_differ_by(run: Run, data: LabelledImages, neighbour: LabelledImages, secret: bytes) -> list[float]:
+def neighbours_differ_by(
+    run: Run, data: LabelledImages, neighbour: LabelledImages, secret: bytes, extra: int | None = None
+) -> list[float]:
     """Return ``distances`` between a run on ``data`` and one on ``neighbour`` that is answered alike.
 
     Args:
         run: what is tested.
         data: a dataset.
-        neighbour: the same with one record more *at its end*, so that Poisson samples agree on all others.
+        neighbour: the same with one record more.
         secret: 32 bytes; fixes samples and answers.
+        extra: where that record stands; it then enters every Poisson sample. By default *at the end*, and it enters by
+            chance. Either way the samples agree on all others.
     """
     first = RecordingNoise(secret)
     run(data, first)
-    second = RecordingNoise(secret, answers=first.by_key)
+    second = RecordingNoise(secret, first.by_key, extra)
     run(neighbour, second)
     return distances(first.releases, second.releases)

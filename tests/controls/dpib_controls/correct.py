@@ -85,7 +85,7 @@ class DpSgdTiny(Synthesizer):
 
         def loss(images: Tensor, labels: Tensor) -> Tensor:
             drawn = model(nn.functional.one_hot(labels, self.task.n_classes).float())
-            return (drawn - pixels(images)).square().sum(dim=1) / 2
+            return (drawn - self.goals(images)).square().sum(dim=1) / 2
 
         plan = DpSgdPlan(
             steps=self.config.steps,
@@ -96,6 +96,10 @@ class DpSgdTiny(Synthesizer):
         optimizer = torch.optim.SGD(model.parameters(), self.config.learning_rate)
         private.train(model, loss, plan, label="templates", optimizer=optimizer, physical_batch_size=256)
         self.templates = model.weight.detach().T.clamp(0, 1)
+
+    def goals(self, images: Tensor) -> Tensor:
+        """Return what the template shall be near to, (B, P), for every image."""
+        return pixels(images)
 
     def generate(self, labels: Tensor) -> Tensor:
         """Return the template of each label."""
