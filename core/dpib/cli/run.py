@@ -31,7 +31,8 @@ def print_record(record: RunRecord, folder: Path) -> None:
         rows.append((name, value, error, "" if score.private_selection else "selection not DP"))
     spec = record.task.spec
     typer.echo(f"{record.method.title} on {spec.dataset}, ε = {spec.epsilon:g}, seed {spec.seed}, {spec.track}")
-    typer.echo(f"ε spent: {spent} at δ = {round_up(privacy.delta)} (target {privacy.target_epsilon:g}); {record.status}")
+    budget = f"at δ = {round_up(privacy.delta)} (target {privacy.target_epsilon:g})"
+    typer.echo(f"ε spent: {spent} {budget}; {record.status}")
     print_table(("score", "value", "", ""), rows)
     cost = record.cost
     typer.echo(f"{cost.total_seconds / 60:.1f} min, {cost.peak_memory_bytes / 2**30:.1f} GiB; images in {folder}")
