@@ -111,9 +111,11 @@ def _show(one: Prepared) -> None:
 
 
 def _print_preview(table: object) -> None:
+    from dpib.query import name_of
+
     rows = []
     for row in table.itertuples():  # type: ignore[attr-defined]
         rank = f"{row.rank_best}-{row.rank_worst}" if row.rank_best != row.rank_worst else f"{row.rank_best}"
         place = rank if row.ranked else "reference" if row.reference else "too few seeds"
-        rows.append((place, row.dataset, f"{row.epsilon:g}", row.method, f"{row.mean:.1f}", row.seeds))
+        rows.append((place, row.dataset, f"{row.epsilon:g}", name_of(row), f"{row.mean:.1f}", row.seeds))
     print_table(("rank", "dataset", "ε", "method", "Acc % (Noisy SenV)", "seeds"), rows)
