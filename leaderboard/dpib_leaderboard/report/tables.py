@@ -95,11 +95,13 @@ def resources(frame: pd.DataFrame) -> Table:
 
 
 def _means(frame: pd.DataFrame, columns: dict[str, tuple[str, str]]) -> Table:
-    rows = []
-    for _, group in frame.groupby([*KEYS]):
-        cells = (_beside(group, ours, theirs) for ours, (_, theirs) in columns.items())
-        rows.append((*_place(next(group.itertuples())), *cells))
-    return Table((*_PLACE, *(title for title, _ in columns.values())), rows)
+    """Return means of columns, each with its title and the paper's column; what nobody has is left out."""
+    groups = [group for _, group in frame.groupby([*KEYS])]
+    found = {title: [_beside(group, ours, theirs) for group in groups] for ours, (title, theirs) in columns.items()}
+    shown = {title: cells for title, cells in found.items() if any(cells)}
+    places = [_place(next(group.itertuples())) for group in groups]
+    rows = [(*place, *cells) for place, *cells in zip(places, *shown.values(), strict=True)]
+    return Table((*_PLACE, *shown), rows)
 
 
 def _beside(group: pd.DataFrame, ours: str, theirs: str) -> str:
