@@ -21,25 +21,24 @@ MAX_METHODS = 12
 """Methods that are listed: those with the largest share of wins less losses."""
 
 
-def _listed(present: np.ndarray, min_cells: int) -> np.ndarray:
-    """Return which methods share ``min_cells`` cells with enough others.
+def _listed(present: np.ndarray) -> np.ndarray:
+    """Return which methods share ``MIN_CELLS`` cells with enough others.
 
     Args:
         present: bool (methods, cells): which method is ranked where.
-        min_cells: at least 1.
 
     Returns:
-        Bool (methods,): True iff some ``min_cells`` cells hold this method and at least ``MIN_METHODS - 1`` more.
+        Bool (methods,): True iff some ``MIN_CELLS`` cells hold this method and at least ``MIN_METHODS - 1`` more.
     """
     listed = np.zeros(len(present), bool)
-    for cells in itertools.combinations(range(present.shape[1]), min_cells):
+    for cells in itertools.combinations(range(present.shape[1]), MIN_CELLS):
         complete = present[:, cells].all(axis=1)
         if complete.sum() >= MIN_METHODS:
             listed |= complete
     return listed
 
 
-def _matrix(rows: Sequence[Mapping[str, Any]], min_cells: int) -> dict[str, Any]:
+def _matrix(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     labels = sorted({label_of(row) for row in rows})
     cells = sorted({(row["dataset"], row["epsilon"]) for row in rows})
     line = {label: i for i, label in enumerate(labels)}
@@ -49,7 +48,7 @@ def _matrix(rows: Sequence[Mapping[str, Any]], min_cells: int) -> dict[str, Any]
     for row in rows:
         place = line[label_of(row)], column[row["dataset"], row["epsilon"]]
         best[place], worst[place] = row["rank_best"], row["rank_worst"]
-    chosen = np.flatnonzero(_listed(best > 0, min_cells))
+    chosen = np.flatnonzero(_listed(best > 0))
     best, worst = best[chosen], worst[chosen]
     present = best > 0
     common = present.astype(int) @ present.T.astype(int)
@@ -69,16 +68,15 @@ def _matrix(rows: Sequence[Mapping[str, Any]], min_cells: int) -> dict[str, Any]
     }
 
 
-def win_matrices(rows: Iterable[Mapping[str, Any]], min_cells: int = MIN_CELLS) -> dict[str, dict[str, Any]]:
+def win_matrices(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Return, per track, in how many common cells one method is surely better than another.
 
     A cell is a dataset and ε in which both are ranked. One is surely better where its whole rank interval lies before
     the other's, so both halves of a pair may be 0. Ranks are those of the whole table. A method is listed if it is
-    ranked in at least ``min_cells`` cells together with ``MIN_METHODS - 1`` others; with fewer the matrix is empty.
+    ranked in at least ``MIN_CELLS`` cells together with ``MIN_METHODS - 1`` others; with fewer the matrix is empty.
 
     Args:
         rows: of standings.
-        min_cells: a track is judged by three; a report of one experiment shows what its cells show.
 
     Returns:
         Per track ``methods`` (at most ``MAX_METHODS``, most wins less losses first), ``left_out`` (how many more there
@@ -89,4 +87,4 @@ def win_matrices(rows: Iterable[Mapping[str, Any]], min_cells: int = MIN_CELLS) 
     for row in rows:
         if row["ranked"]:
             tracks[row["track"]].append(row)
-    return {track: _matrix(ranked, min_cells) for track, ranked in tracks.items()}
+    return {track: _matrix(ranked) for track, ranked in tracks.items()}

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from dpib.context import RunContext, Stateful
 from dpib.data.images import LabelledImages
 from dpib.errors import PrivacyError
+from dpib.privacy.ballot import Ballot
 from dpib.privacy.dpsgd import DpSgdPlan, Loss, check_trainable, train_privately
 from dpib.privacy.events import NonPrivate, PureDp, SampledGaussian
 from dpib.privacy.guard import Guarded
@@ -24,105 +25,11 @@ from dpib.privacy.ledger import Charge, PrivacyLedger, Sampling
 from dpib.privacy.noise import NoiseSource
 from dpib.privacy.parts import PartModel, PartReleases, plan_part_releases
 from dpib.privacy.rows import Statistic, clipped_sum, row_width
-from dpib.spec import Relation, TaskInfo, describe_validation_error
+from dpib.privacy.sums import NoisySums
+from dpib.spec import TaskInfo, describe_validation_error
 
 CHUNK = 1000
 """Records whose statistic is computed at once."""
-
-
-class NoisySums:
-    """A planned series of noisy sums, charged as a whole before the first. See ``PrivateDataset.plan_noisy_sums``."""
-
-    def __init__(
-        self, owner: PrivateDataset, charge: Charge, clipping_norm: float, by_class: bool, continued: bool
-    ) -> None:
-        self._owner, self._charge, self._clipping_norm, self._by_class = owner, charge, clipping_norm, by_class
-        self._next, self._continued = 0, continued
-
-    @property
-    def noise_multiplier(self) -> float:
-        """Noise standard deviation over clipping norm, as charged."""
-        return self._event.noise_multiplier
-
-    @property
-    def _event(self) -> SampledGaussian:
-        assert isinstance(self._charge.event, SampledGaussian)
-        return self._charge.event
-
-    def release(self, statistic: Statistic, index: int | None = None) -> Tensor:
-        """Return the next noisy sum.
-
-        Args:
-            statistic: see ``PrivateDataset.noisy_sum``.
-            index: number of the release; by default one after the last. Needed once a run continues after a crash:
-                two different sums under the noise of one release would give the difference away.
-
-        Raises:
-            PrivacyError: if all planned releases were made, ``index`` was already used, or is needed and missing.
-        """
-        if index is None and self._continued:
-            raise PrivacyError(
-                f"'{self._charge.label}' continues an interrupted run. Give release() the number of the release."
-            )
-        index = self._next if index is None else index
-        if not self._next <= index < self._event.steps:
-            raise PrivacyError(
-                f"Release {index} of '{self._charge.label}' is not available: {self._event.steps} are paid for, "
-                f"{self._next} are used."
-            )
-        self._next = index + 1
-        exact = self._owner._clipped_sum(statistic, self._charge, index, self._clipping_norm, self._by_class)
-        std = self._event.noise_multiplier * self._clipping_norm
-        (noisy,) = self._owner._noise.add_gaussian([exact], std, self._charge.id, index)
-        if self._next == self._event.steps:
-            self._owner._ledger.done(self._charge, self._next)
-        return noisy.float().to(self._owner._context.device)
-
-
-class Ballot:
-    """One private choice among candidates, charged before the first is scored. See ``PrivateDataset.noisy_argmax``."""
-
-    def __init__(self, owner: PrivateDataset, charge: Charge, n_candidates: int) -> None:
-        self._owner, self._charge = owner, charge
-        self._totals: list[float] = []
-        self._n_candidates = n_candidates
-
-    def score(self, per_record: Callable[[Tensor, Tensor], Tensor]) -> None:
-        """Score the next candidate.
-
-        Args:
-            per_record: maps images uint8 (B, C, H, W) and labels (B,) to scores (B,), e.g. 1 for a correct
-                prediction; clamped to [0, 1], so that one record moves every total by at most 1, all upwards. It may
-                draw random numbers as a ``Statistic`` may.
-
-        Raises:
-            PrivacyError: if all candidates were scored, or there is not one score per record.
-        """
-        if len(self._totals) >= self._n_candidates:
-            raise PrivacyError(f"'{self._charge.label}' was charged for {self._n_candidates} candidates, not more.")
-        total = 0.0
-        with self._owner._noise.secret_torch("ballot", self._charge.id, len(self._totals)):
-            for images, labels in self._owner._chunks(torch.arange(len(self._owner._data))):
-                scores = per_record(images, labels).detach()
-                if scores.shape != labels.shape:
-                    raise PrivacyError(f"'{self._charge.label}': expected one score per record, got another shape.")
-                total += float(scores.double().nan_to_num(0.0).clamp(0, 1).sum())
-        self._totals.append(total)
-
-    def winner(self) -> int:
-        """Return the index of the noisily best candidate; nothing else is released.
-
-        Adds exponential noise of scale 1/ε to each total: ε-DP for monotone scores (permute-and-flip; privacy 5).
-        Under replace-one a record moves totals up and down: the scale is 2/ε.
-        """
-        if len(self._totals) != self._n_candidates:
-            raise PrivacyError(f"'{self._charge.label}': {len(self._totals)} of {self._n_candidates} were scored.")
-        assert isinstance(self._charge.event, PureDp)
-        totals = torch.tensor(self._totals, dtype=torch.float64)
-        shift = 1 if self._owner._ledger.relation is Relation.ADD_OR_REMOVE_ONE else 2
-        noisy = self._owner._noise.add_exponential(totals, shift / self._charge.event.epsilon, self._charge.id)
-        self._owner._ledger.done(self._charge, 1)
-        return int(noisy.argmax())
 
 
 class PrivateDataset(Guarded):

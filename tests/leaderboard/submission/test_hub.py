@@ -54,6 +54,16 @@ def commit_of(store: HubStore) -> str:
     return commit
 
 
+def read_submission(stores: tuple[HubStore, HubStore], make: Make, tmp_path: Path) -> tuple[Path, str, str]:
+    """Let alice send a record and the maintainer read it; return folder, place and commit of the pull request."""
+    maintainer, alice = stores
+    folder = make()
+    place = place_of_folder(folder)
+    alice.submit(folder, place)
+    *_, head = maintainer.fetch(1, tmp_path / "scratch")
+    return folder, place, head
+
+
 def test_submit_review_merge_refresh(hub: Hub, stores: tuple[HubStore, HubStore], make: Make, tmp_path: Path) -> None:
     maintainer, alice = stores
     assert alice.account() == "alice"
@@ -194,11 +204,8 @@ def test_a_connection_lost_in_mid_upload_sends_nothing(
 def test_t18_a_pull_request_that_changes_after_its_review_is_not_merged(
     hub: Hub, stores: tuple[HubStore, HubStore], make: Make, tmp_path: Path
 ) -> None:
-    maintainer, alice = stores
-    folder = make()
-    place = place_of_folder(folder)
-    alice.submit(folder, place)
-    *_, head = maintainer.fetch(1, tmp_path / "scratch")
+    maintainer = stores[0]
+    folder, place, head = read_submission(stores, make, tmp_path)
     api = HfApi(hub.endpoint, token="hf_alice")
     late = [CommitOperationAdd(f"{place}/grid.png", b"other")]
     api.create_commit(REPO, late, commit_message="late", repo_type="dataset", revision="refs/pr/1")
@@ -221,11 +228,8 @@ def test_t18_what_comes_between_review_and_merge_is_named(
     path: str, ref: str, hub: Hub, stores: tuple[HubStore, HubStore], make: Make, tmp_path: Path
 ) -> None:
     """A push of the author to the pull request, or another maintainer's merge, after the store was compared."""
-    maintainer, alice = stores
-    folder = make()
-    place = place_of_folder(folder)
-    alice.submit(folder, place)
-    *_, head = maintainer.fetch(1, tmp_path / "scratch")
+    maintainer = stores[0]
+    folder, place, head = read_submission(stores, make, tmp_path)
     path = path.format(place=place)
     hub.before_merge = lambda repo: repo.push(ref, "alice", **{path: b"mine now"})
     with pytest.raises(RecordError, match="another maintainer") as raised:
@@ -236,14 +240,12 @@ def test_t18_what_comes_between_review_and_merge_is_named(
 def test_t18_a_store_that_changed_since_the_review_read_it_gets_nothing(
     hub: Hub, stores: tuple[HubStore, HubStore], make: Make, tmp_path: Path
 ) -> None:
-    maintainer, alice = stores
-    folder = make()
-    alice.submit(folder, place_of_folder(folder))
-    *_, head = maintainer.fetch(1, tmp_path / "scratch")
+    maintainer = stores[0]
+    folder, place, head = read_submission(stores, make, tmp_path)
     read = commit_of(maintainer)
     hub.repos[REPO].push("main", "org", **{"README.md": b"new"})
     with pytest.raises(RecordError, match="has changed since the review read it"):
-        maintainer.accept(1, place_of_folder(folder), accepted(folder).to_json(), head, read)
+        maintainer.accept(1, place, accepted(folder).to_json(), head, read)
     assert hub.repos[REPO].pulls[1].status == "open"
     assert hub.repos[REPO].resolve("refs/pr/1").oid == head
 
@@ -252,11 +254,8 @@ def test_a_pull_request_that_could_not_be_merged_is_as_its_author_left_it(
     hub: Hub, stores: tuple[HubStore, HubStore], make: Make, tmp_path: Path
 ) -> None:
     """Else the next review would find the review in it, and close it for that."""
-    maintainer, alice = stores
-    folder = make()
-    place = place_of_folder(folder)
-    alice.submit(folder, place)
-    *_, head = maintainer.fetch(1, tmp_path / "first")
+    maintainer = stores[0]
+    folder, place, head = read_submission(stores, make, tmp_path)
     hub.before_merge = lambda repo: problem(403, "", "merging is not possible now")
     with pytest.raises(StorageError, match="not merged"):
         maintainer.accept(1, place, accepted(folder).to_json(), head, commit_of(maintainer))
