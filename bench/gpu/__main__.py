@@ -164,6 +164,8 @@ def main() -> None:
     """Parse the command line, run until the time is up, print."""
     parser = argparse.ArgumentParser(prog="python -m bench.gpu", description=__doc__.split("\n\n")[0])
     parser.add_argument("--minutes", type=float, required=True, help="length of the slot")
+    parser.add_argument("--each", type=float, default=float("inf"), help="minutes for a run at most, then the next one")
+    parser.add_argument("--dataset", action="append", help="only this one; may be repeated")
     parser.add_argument("--runs", type=Path, default=Path("runs-gpu"), help="run folders, continued by the next call")
     parser.add_argument("--device", default="cuda", help="a torch device; cpu to try the command out")
     parser.add_argument("--track", default="paper-v1")
@@ -184,11 +186,14 @@ def main() -> None:
     if not options.no_engine:
         results["engine"] = engine_table(options.runs, device)
     for unit in planned:
-        if options.method and unit["method"] not in options.method:
+        if unit["method"] not in (options.method or [unit["method"]]):
+            continue
+        if unit["dataset"] not in (options.dataset or [unit["dataset"]]):
             continue
         if time.monotonic() >= deadline:
             break
-        results["units"].append(measure(unit, options.runs, device, deadline))
+        end = min(deadline, time.monotonic() + 60 * options.each)
+        results["units"].append(measure(unit, options.runs, device, end))
         print("\n".join(lines_of(results["units"][-1])), file=sys.stderr, flush=True)
     if options.json:
         print(json.dumps(results, indent=1))

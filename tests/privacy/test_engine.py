@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from dpib.errors import RunError, UnsupportedMechanism
 from dpib.privacy.engine.hooks import Engine
+from dpib.privacy.engine.kernels import Convolution
 from dpib.privacy.engine.tuning import Kernels
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
@@ -149,6 +150,22 @@ def test_every_kernel_gives_the_same_clipped_sum(kind: type[nn.Module], copies: 
 
     assert_clipped_sums_agree(make(kind, torch.float64), 5, copies, torch.float64, choose)
     assert taken > 0
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Convolution((3, 2, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+        Convolution((4, 1, 3, 2), (2, 1), (0, 2), (2, 1), 4),
+        Convolution((3, 4, 1, 1), (2, 2), (1, 0), (1, 1), 1),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_windows_by_one_copy_are_those_of_unfold(shape: Convolution, layout: torch.memory_format) -> None:
+    x = torch.randn(5, shape.weight[1] * shape.groups, 9, 8).contiguous(memory_format=layout)
+    expected = F.unfold(x, shape.weight[2:], shape.dilation, shape.padding, shape.stride)
+    assert torch.equal(shape.windows(x), expected)
 
 
 @pytest.mark.parametrize("frozen", ["enter", "norm", "grouped", "classes", "layer_norm", "up", "out", "q", "same"])

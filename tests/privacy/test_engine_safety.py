@@ -74,7 +74,7 @@ def test_rows_beyond_all_bounds_contribute_nothing(value: float) -> None:
     part = Kept(rows)
     factors = clipping_factors(part.squares(1e-6), 1e-6)
     assert factors[1] == 0
-    assert float(part.weighted_sum(factors).double().norm()) == pytest.approx(2e-6)
+    assert float(part.without(factors == 0).weighted_sum(factors).double().norm()) == pytest.approx(2e-6)
 
 
 def test_squares_that_float32_cannot_hold_are_not_lost_below_a_tiny_bound() -> None:
@@ -82,8 +82,28 @@ def test_squares_that_float32_cannot_hold_are_not_lost_below_a_tiny_bound() -> N
     assert float(squared_norms(rows)) == 0.0
     assert float(squared_norms(rows, smallest=1e-25).sqrt()) == pytest.approx(2e-25)
     tape = Tape(1)
-    tape.add(nn.Parameter(torch.zeros(4)), Kept(rows))
-    assert float(clipping_factors(tape.squares(1e-25), 1e-25)) == pytest.approx(0.5)
+    parameter = nn.Parameter(torch.zeros(4))
+    tape.add(parameter, Kept(rows))
+    torch.testing.assert_close(tape.clipped_sums(1e-25)[parameter], 0.5 * rows[0])
+
+
+@pytest.mark.parametrize("spoilt", [None, float("nan"), float("inf")], ids=str)
+def test_small_parameters_are_joined_for_the_norm_and_parted_for_the_sum(spoilt: float | None) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(3,), (2, 2049), (1,), (64, 64), (5, 0), (7, 2)]
+    tape, rows = Tape(1), [torch.randn(4, *shape, generator=generator) for shape in shapes]
+    if spoilt is not None:
+        rows[2][1] = spoilt
+    parameters = [nn.Parameter(torch.zeros(shape)) for shape in shapes]
+    for parameter, part in zip(parameters, rows, strict=True):
+        tape.add(parameter, Kept(part))
+    norms = torch.cat([part.flatten(1) for part in rows], 1).double().norm(dim=1)
+    factors = torch.where(norms.isfinite(), (20 / norms).clamp(max=1), 0)
+    found = tape.clipped_sums(20.0)
+    for parameter, part in zip(parameters, rows, strict=True):
+        expected = torch.stack([f * row for f, row in zip(factors, part, strict=True) if f > 0]).sum(0)
+        torch.testing.assert_close(found[parameter], expected.float())
+    assert not tape.touched
 
 
 @contextmanager
@@ -204,7 +224,7 @@ def test_a_record_without_a_finite_gradient_spoils_no_other(kernel: str) -> None
     part = per_image(shape, kernel, x, g, 1)
     factors = clipping_factors(part.squares(1.0), 1e-3)
     assert factors[0] == 0 and factors[1] > 0
-    assert float(part.weighted_sum(factors).norm()) == pytest.approx(1e-3, rel=1e-5)
+    assert float(part.without(factors == 0).weighted_sum(factors).norm()) == pytest.approx(1e-3, rel=1e-5)
 
 
 class Wide(nn.Module):

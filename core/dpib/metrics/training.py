@@ -22,6 +22,7 @@ from dpib.data.images import LabelledImages
 from dpib.metrics.base import EpochSelector, EvalInputs
 from dpib.metrics.classifiers import build_classifier
 from dpib.metrics.stored import Rows, read_rows, write_rows
+from dpib.privacy.engine.clipping import exact_float32
 from dpib.progress import Reporter
 from dpib.spec import ClassifierSpec
 
@@ -129,7 +130,8 @@ def train_classifier(
     batches = _generator(seed, spec.name, "batches")
     predict = _predictor(evaluated, device)
     correct_test, correct_held_out = [], []
-    with reporter.task(f"train {spec.name}", total=spec.epochs) as task, _dropout_from(seed, spec.name, device):
+    training = reporter.task(f"train {spec.name}", total=spec.epochs)
+    with training as task, _dropout_from(seed, spec.name, device), _repeatable():
         for _ in range(spec.epochs):
             network.train()
             n_batches = math.ceil(len(shown) / spec.batch_size)
@@ -177,6 +179,18 @@ def _dropout_from(seed: int, name: str, device: str) -> Iterator[None]:
         if device.startswith("cuda"):
             torch.cuda.default_generators[torch.device(device).index or 0].manual_seed(_derived(seed, name, "dropout"))
         yield
+
+
+@contextmanager
+def _repeatable() -> Iterator[None]:
+    """Have a GPU add in a fixed order and in full precision: on one card the same inputs then give the same curve."""
+    before = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    try:
+        with exact_float32():
+            yield
+    finally:
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before
 
 
 def _moving_average(network: nn.Module, decay: float) -> AveragedModel:

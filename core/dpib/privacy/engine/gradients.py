@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dpib.errors import UnsupportedMechanism
-from dpib.privacy.engine.clipping import squared_norms
+from dpib.privacy.engine.clipping import clipping_factors, squared_norms
 
 
 class PerImage(Protocol):
@@ -19,8 +19,11 @@ class PerImage(Protocol):
     def squares(self, smallest: float) -> Tensor:
         """Return the squared norms, float64 (B,); ``smallest`` as in ``squared_norms``."""
 
+    def without(self, dropped: Tensor) -> PerImage:
+        """Return the same with zeros for the images of a mask (B,): zero times what is not finite is no zero."""
+
     def weighted_sum(self, factors: Tensor) -> Tensor:
-        """Return the sum of the gradients times ``factors`` (B,), in the parameter's shape; a zero factor drops."""
+        """Return the sum of the gradients times ``factors`` (B,), in the parameter's shape."""
 
     def materialise(self) -> Tensor:
         """Return the gradients (B, *shape)."""
@@ -39,9 +42,13 @@ class Kept:
         """See ``PerImage``."""
         return squared_norms(self.rows, smallest)
 
+    def without(self, dropped: Tensor) -> Kept:
+        """See ``PerImage``."""
+        return Kept(_zeroed(self.rows, dropped))
+
     def weighted_sum(self, factors: Tensor) -> Tensor:
         """See ``PerImage``."""
-        rows = without_dropped(self.rows, factors).flatten(1)
+        rows = self.rows.flatten(1)
         return (factors.to(rows) @ rows).view(self.rows.shape[1:])
 
     def materialise(self) -> Tensor:
@@ -68,11 +75,15 @@ class Rows:
         found = torch.zeros(self.n_images, dtype=torch.float64, device=self.values.device)
         return found.index_add_(0, self.image, squared_norms(self.values, smallest))
 
+    def without(self, dropped: Tensor) -> Rows:
+        """See ``PerImage``."""
+        return replace(self, values=_zeroed(self.values, dropped[self.image]))
+
     def weighted_sum(self, factors: Tensor) -> Tensor:
         """See ``PerImage``."""
         weights = factors[self.image].to(self.values)
         table = self.values.new_zeros(self.n_rows, self.values.shape[1])
-        return table.index_add_(0, self.index, without_dropped(self.values, weights) * weights[:, None])
+        return table.index_add_(0, self.index, self.values * weights[:, None])
 
     def materialise(self) -> Tensor:
         """See ``PerImage``."""
@@ -109,11 +120,15 @@ class Deferred:
         """See ``PerImage``."""
         return self.norms(self.inputs, self.slopes)
 
+    def without(self, dropped: Tensor) -> Deferred:
+        """See ``PerImage``."""
+        rows = dropped.repeat_interleave(self.copies)
+        return replace(self, inputs=_zeroed(self.inputs, rows), slopes=_zeroed(self.slopes, rows))
+
     def weighted_sum(self, factors: Tensor) -> Tensor:
         """See ``PerImage``."""
         weights = factors.to(self.slopes).repeat_interleave(self.copies)
-        inputs, slopes = without_dropped(self.inputs, weights), without_dropped(self.slopes, weights)
-        return self.contract(inputs, slopes * weights.view(-1, *(1,) * (slopes.ndim - 1)))
+        return self.contract(self.inputs, self.slopes * weights.view(-1, *(1,) * (self.slopes.ndim - 1)))
 
     def materialise(self) -> Tensor:
         """See ``PerImage``."""
@@ -124,12 +139,12 @@ class Deferred:
         return replace(self, inputs=self.inputs.to(dtype), slopes=self.slopes.to(dtype))
 
 
-def without_dropped(rows: Tensor, factors: Tensor) -> Tensor:
-    """Return rows with zeros where the factor is zero, so that no NaN survives the product."""
-    dropped = factors == 0
-    if not bool(dropped.any()):
-        return rows
+def _zeroed(rows: Tensor, dropped: Tensor) -> Tensor:
     return torch.where(dropped.view(-1, *(1,) * (rows.ndim - 1)), 0.0, rows)
+
+
+_SMALL = 4096
+"""Numbers in a parameter up to which its gradients are joined with others: calls would cost more than their work."""
 
 
 class Tape:
@@ -164,9 +179,37 @@ class Tape:
         """Return and forget the gradients of a parameter."""
         return self._parts.pop(parameter)
 
-    def squares(self, smallest: float) -> Tensor:
-        """Return the squared norms over all parameters, float64 (B,)."""
-        return torch.stack([part.squares(smallest) for part in self._parts.values()]).sum(0)
+    def clipped_sums(self, clipping_norm: float) -> dict[nn.Parameter, Tensor]:
+        """Return, by parameter, the sum of gradients clipped jointly to ``clipping_norm``; forget them.
+
+        Small parameters are joined first, so that a network of hundreds of them takes tens of calls.
+        """
+        groups = self._joined()
+        squares = torch.stack([part.squares(clipping_norm) for _, part in groups]).sum(0)
+        factors = clipping_factors(squares, clipping_norm)
+        dropped = factors == 0
+        some = bool(dropped.any())
+        found: dict[nn.Parameter, Tensor] = {}
+        while groups:
+            parameters, part = groups.pop()
+            total = (part.without(dropped) if some else part).weighted_sum(factors)
+            pieces = total.flatten().split([parameter.numel() for parameter in parameters])
+            found |= {p: piece.view(p.shape) for p, piece in zip(parameters, pieces, strict=True)}
+        return found
+
+    def _joined(self) -> list[tuple[list[nn.Parameter], PerImage]]:
+        groups: list[tuple[list[nn.Parameter], PerImage]] = []
+        small: dict[torch.dtype, list[nn.Parameter]] = {}
+        for parameter, part in self._parts.items():
+            if isinstance(part, Kept) and parameter.numel() <= _SMALL:
+                small.setdefault(parameter.dtype, []).append(parameter)
+            else:
+                groups.append(([parameter], part))
+        for parameters in small.values():
+            rows = [self._parts[parameter].materialise().flatten(1) for parameter in parameters]
+            groups.append((parameters, Kept(torch.cat(rows, 1))))
+        self._parts.clear()
+        return groups
 
     def expect_running(self) -> None:
         """Refuse a backward pass that is not the engine's.

@@ -11,7 +11,7 @@ from opacus.grad_sample import GradSampleHooks
 from torch import Tensor, nn
 
 from dpib.errors import RunError, UnsupportedMechanism
-from dpib.privacy.engine.clipping import clipping_factors, exact_float32
+from dpib.privacy.engine.clipping import exact_float32
 from dpib.privacy.engine.gradients import Kept, Tape
 from dpib.privacy.engine.layers import RULES, Use, has_rule
 from dpib.privacy.engine.tuning import Kernels
@@ -216,5 +216,5 @@ class Engine:
         An image whose gradient is not finite, or beyond all bounds, contributes zero.
         """
         with exact_float32():
-            factors = clipping_factors(self._tape.squares(clipping_norm), clipping_norm)
-            return [self._tape.take(parameter).weighted_sum(factors) for parameter in self.parameters.values()]
+            found = self._tape.clipped_sums(clipping_norm)
+        return [found[parameter] for parameter in self.parameters.values()]

@@ -6,6 +6,7 @@ it computes the same bits.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,10 +20,12 @@ from dpib.privacy.engine.kernels import Contraction, per_image
 
 WORTH_TIMING = 1_000_000
 """Multiply-adds per image from which a shape is timed."""
-_ROWS = 64
+_ROWS = {"cpu": 64, "cuda": 2048}
 _IMAGES = 8
 _ENOUGH = 1 << 28
-"""Multiply-adds of a timed call, as far as ``_ROWS`` allows: with too few images, calls cost more than their work."""
+"""Multiply-adds of a timed call on a CPU, as far as ``_ROWS`` allows: with too few, calls cost more than their work.
+
+On a GPU it is ``_ROWS`` or a whole pass: one call per image costs as much for few images as for a full card."""
 _HOPELESSLY_SLOW = 2.5
 _LONG = 0.1
 """Seconds from which one more call tells enough."""
@@ -87,7 +90,8 @@ def _fastest(site: Site, n_images: int) -> str:
     work = site.shape.work(site.slopes, site.copies)
     if len(names) == 1 or work < WORTH_TIMING:
         return site.default
-    n = max(1, min(n_images, max(_IMAGES, _ENOUGH // work), _ROWS // site.copies))
+    enough = max(_IMAGES, _ENOUGH // work) if site.device == "cpu" else n_images
+    n = max(1, min(n_images, enough, _ROWS[site.device] // site.copies))
     address = (site.key, n, torch.get_num_threads())
     if address not in _TIMED:
         _TIMED[address] = _race(site, names, n)
@@ -125,10 +129,14 @@ def _generator(device: str) -> torch.Generator:
 
 
 def _seconds(work: Callable[[], object], device: str) -> float:
-    """Return the time of one call: of the processor, because machines are shared, or of the GPU."""
+    """Return the time of one call: of the processor, as machines are shared, or of the GPU; infinite if too large."""
     clock, finish = (time.perf_counter, torch.cuda.synchronize) if device == "cuda" else (time.process_time, int)
     finish()
     start = clock()
-    work()
-    finish()
+    try:
+        work()
+        finish()
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        return math.inf
     return clock() - start
