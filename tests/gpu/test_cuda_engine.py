@@ -31,7 +31,7 @@ class Small(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.enter, self.norm = nn.Conv2d(1, 16, 3, padding=1), nn.GroupNorm(4, 16)
+        self.enter, self.norm = nn.Conv2d(1, 16, 3, padding=1), nn.GroupNorm(16, 16)
         self.down, self.classes = nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.Embedding(10, 32)
         self.qkv, self.layer_norm, self.out = nn.Linear(32, 96), nn.LayerNorm(32), nn.Linear(32, 10)
 
@@ -80,6 +80,14 @@ def test_clipped_sums_are_those_of_float64_on_the_cpu() -> None:
         expected = sum(g * min(1.0, clip / float(norm)) for g, norm in zip(gradients, norms, strict=True))
         assert isinstance(expected, Tensor)
         assert float((clipped_sum(x, labels, clip) - expected).norm()) <= 1e-5 * float(expected.norm())
+
+
+def test_more_rows_than_a_grid_has_groups() -> None:
+    n = 2_100
+    x, labels = rows(n)
+    small = sum(clipped_sum(part, y, 1e-3) for part, y in zip(x.split(800), labels.split(800), strict=True))
+    assert isinstance(small, Tensor)
+    assert float((clipped_sum(x, labels, 1e-3) - small).norm()) <= 1e-5 * float(small.norm())
 
 
 def test_no_record_exceeds_the_bound_with_tf32_switched_on(coarse_products: None) -> None:

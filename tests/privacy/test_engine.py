@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dpib.errors import RunError, UnsupportedMechanism
+from dpib.privacy.engine import kernels, layers
 from dpib.privacy.engine.hooks import Engine
 from dpib.privacy.engine.kernels import Convolution
 from dpib.privacy.engine.tuning import Kernels
@@ -150,6 +151,12 @@ def test_every_kernel_gives_the_same_clipped_sum(kind: type[nn.Module], copies: 
 
     assert_clipped_sums_agree(make(kind, torch.float64), 5, copies, torch.float64, choose)
     assert taken > 0
+
+
+def test_a_pass_too_large_for_a_call_is_cut_and_the_sums_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "_GROUPS_AT_MOST", 5)
+    monkeypatch.setattr(kernels, "ROWS_AT_ONCE", 7)
+    assert_clipped_sums_agree(make(Everything, torch.float64), 7, 3, torch.float64)
 
 
 @pytest.mark.parametrize(

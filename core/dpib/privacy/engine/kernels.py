@@ -218,8 +218,15 @@ class Projection:
 Contraction = Convolution | Projection
 
 
+ROWS_AT_ONCE = 2048
+"""Rows in a call at most: a full GPU, far from the sizes at which its libraries give up."""
+
+
 def per_image(shape: Contraction, name: str, inputs: Tensor, slopes: Tensor, copies: int) -> PerImage:
-    """Run the kernel ``name``."""
-    kernel: Callable[[Tensor, Tensor, int], Tensor | Deferred] = getattr(shape, name)
-    found = kernel(inputs, slopes, copies)
-    return Kept(found) if isinstance(found, Tensor) else found
+    """Run the kernel ``name``, on ``ROWS_AT_ONCE`` at a time unless it only takes note."""
+    if name == "gram":
+        return shape.gram(inputs, slopes, copies)
+    kernel: Callable[[Tensor, Tensor, int], Tensor] = getattr(shape, name)
+    rows = max(1, ROWS_AT_ONCE // copies) * copies
+    found = [kernel(x, g, copies) for x, g in zip(inputs.split(rows), slopes.split(rows), strict=True)]
+    return Kept(found[0] if len(found) == 1 else torch.cat(found))

@@ -104,6 +104,10 @@ class _Conv2d(Function):
         return (ctx.shape.input_gradient(x, g, weight) if ctx.needs_input_grad[0] else None), None, None, None, None
 
 
+_GROUPS_AT_MOST = 65_535
+"""Groups in a call of torch's backward kernel: on CUDA they are a grid's second dimension, and more are an error."""
+
+
 class _GroupNorm(Function):
     """Native forward and backward. The backward sees all rows as the channels of one: then it sums over none."""
 
@@ -125,17 +129,32 @@ class _GroupNorm(Function):
         use: Use = ctx.use
         use.tape.expect_running()
         x, weight, mean, rstd = ctx.saved_tensors
-        n, channels = x.shape[:2]
-        size, one = x.numel() // (n * channels), (1, n * channels, *x.shape[2:])
-        dx, dweight, dbias = torch.ops.aten.native_group_norm_backward(
-            g.contiguous().view(one), x.view(one), mean.view(1, -1), rstd.view(1, -1), weight.repeat(n),
-            1, n * channels, size, n * ctx.groups, ctx.needs_input_grad[:3],
-        )  # fmt: skip
+        rows = max(1, _GROUPS_AT_MOST // ctx.groups)
+        stretches = zip(*(part.split(rows) for part in (g.contiguous(), x, mean, rstd)), strict=True)
+        found = [_GroupNorm._stretch(ctx, weight, *stretch) for stretch in stretches]
+        dx, dweight, dbias = (_joined(parts) for parts in zip(*found, strict=True))
         if ctx.needs_input_grad[1]:
-            use.keep(ctx.weight, dweight.view(n, channels))
+            use.keep(ctx.weight, dweight)
         if ctx.needs_input_grad[2]:
-            use.keep(ctx.bias, dbias.view(n, channels))
-        return (dx.view_as(x) if ctx.needs_input_grad[0] else None), None, None, None, None, None
+            use.keep(ctx.bias, dbias)
+        return dx, None, None, None, None, None
+
+    @staticmethod
+    def _stretch(ctx: Any, weight: Tensor, g: Tensor, x: Tensor, mean: Tensor, rstd: Tensor) -> tuple[Any, ...]:
+        """Return the gradients of some rows at x, and at weight and bias (rows, channels); None for an unwanted one."""
+        n, channels = x.shape[:2]
+        one = (1, n * channels, *x.shape[2:])
+        dx, dweight, dbias = torch.ops.aten.native_group_norm_backward(
+            g.view(one), x.view(one), mean.view(1, -1), rstd.view(1, -1), weight.repeat(n),
+            1, n * channels, x.numel() // (n * channels), n * ctx.groups, ctx.needs_input_grad[:3],
+        )  # fmt: skip
+        shapes = x.shape, (n, channels), (n, channels)
+        found = zip((dx, dweight, dbias), shapes, ctx.needs_input_grad[:3], strict=True)
+        return tuple(part.view(shape) if wanted else None for part, shape, wanted in found)
+
+
+def _joined(parts: tuple[Any, ...]) -> Any:
+    return None if parts[0] is None else torch.cat(parts)
 
 
 class _LayerNorm(Function):

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from dpib.privacy.engine.clipping import exact_float32
 from dpib.privacy.engine.gradients import PerImage
-from dpib.privacy.engine.kernels import Contraction, per_image
+from dpib.privacy.engine.kernels import ROWS_AT_ONCE, Contraction, per_image
 
 WORTH_TIMING = 1_000_000
 """Multiply-adds per image from which a shape is timed."""
-_ROWS = {"cpu": 64, "cuda": 2048}
+_ROWS = {"cpu": 64, "cuda": ROWS_AT_ONCE}
 _IMAGES = 8
 _ENOUGH = 1 << 28
 """Multiply-adds of a timed call on a CPU, as far as ``_ROWS`` allows: with too few, calls cost more than their work.
