@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -190,6 +190,7 @@ def _row(part: Sequence[Mapping[str, Any]], rank: Mapping[str, Any]) -> dict[str
     first = part[0]
     names = dict.fromkeys(name for one in part for name in one["scores"])
     seeds = len({one["seed"] for one in part})
+    hardware = Counter(one["hardware"] for one in part).most_common(1)[0][0]
     return {
         "kind": "reference" if first["reference"] else "run",
         **{name: first[name] for name in (*KEYS, *ABOUT)},
@@ -202,7 +203,8 @@ def _row(part: Sequence[Mapping[str, Any]], rank: Mapping[str, Any]) -> dict[str
         "seeds": seeds,
         "attempts": max(one["attempts"] for one in part),
         "spent": _largest(one["spent_epsilon"] for one in part),
-        "minutes": _mean(one["minutes"] for one in part),
+        "hardware": hardware,
+        "minutes": _mean(one["minutes"] for one in part if one["hardware"] == hardware),
         "memory": _largest(one["peak_gib"] for one in part),
         "created": max(one["created"] for one in part),
         "scores": {name: _mean(one["scores"].get(name) for one in part) for name in names},

@@ -343,12 +343,14 @@ def test_what_a_query_chose_or_another_seed_drew_is_nobody_elses_pretraining(tmp
     assert [shared.runs for shared in drawn.pretrainings] == [1, 1]
 
 
-def _recorded(folder: Path, spec: RunSpec, seconds: dict[str, float]) -> None:
+def _recorded(
+    folder: Path, spec: RunSpec, seconds: dict[str, float], device: str = "cpu", total: float = 500.0
+) -> None:
     """Leave a record that tells what a plan reads."""
     document = {
         "task": {"spec": spec.model_dump(mode="json")},
         "status": "complete",
-        "cost": {"seconds": seconds, "total_seconds": 500.0, "peak_memory_bytes": 1},
+        "cost": {"seconds": seconds, "total_seconds": total, "peak_memory_bytes": 1, "device": device},
     }
     path = folder / "lite-v1/mnist/pdp-diffusion/run/record.json"
     path.parent.mkdir(parents=True)
@@ -372,9 +374,21 @@ def test_the_cost_of_a_pretraining_is_known_from_the_run_that_made_it(tmp_path: 
     for seed, seconds in ((1, {"public pretraining": 300.0}), (2, {"public pretraining": 0.2})):
         _recorded(tmp_path / str(seed), spec.model_copy(update={"seed": seed}), seconds)
     both = Past((tmp_path / "1", tmp_path / "2"))
-    assert both.pretraining(spec) == 300.0
-    assert both.estimate(spec).seconds == pytest.approx((200.0 + 499.8) / 2)
-    assert Past((tmp_path / "2",)).pretraining(spec) is None, "it found it made"
+    assert both.pretraining(spec, "cpu") == 300.0
+    assert both.estimate(spec, "cpu").seconds == pytest.approx((200.0 + 499.8) / 2)
+    assert Past((tmp_path / "2",)).pretraining(spec, "cpu") is None, "it found it made"
+
+
+def test_times_come_from_runs_on_the_same_kind_of_device_if_there_are_any(tmp_path: Path) -> None:
+    spec = make_spec("pdp-diffusion", "mnist", 10, public="omniglot-28")
+    _recorded(tmp_path / "1", spec, {"public pretraining": 300.0})
+    _recorded(tmp_path / "2", spec.model_copy(update={"seed": 1}), {"public pretraining": 20.0}, "cuda:0", 50.0)
+    past = Past((tmp_path / "1", tmp_path / "2"))
+    unlike = make_spec("pdp-diffusion", "mnist", 1, public="omniglot-28:5%")
+    assert [past.estimate(spec, device).seconds for device in ("cpu", "cuda")] == [200.0, 30.0]
+    assert [past.pretraining(spec, device) for device in ("cpu", "cuda")] == [300.0, 20.0]
+    assert past.estimate(unlike, "cuda").seconds == 30.0, "the device counts more than the public data"
+    assert Past((tmp_path / "1",)).estimate(spec, "cuda").seconds == 200.0
 
 
 def test_a_limit_on_passes_holds_for_new_and_resumed_runs(monkeypatch: pytest.MonkeyPatch) -> None:

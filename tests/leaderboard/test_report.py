@@ -22,7 +22,7 @@ from dpib.paper import beside, put_beside
 from dpib.query import columns_of, find_records, name_of, records_of, results, score_columns
 from dpib_leaderboard.report import tables
 from dpib_leaderboard.report.figures import pareto, pictures
-from dpib_leaderboard.report.page import write_report
+from dpib_leaderboard.report.page import _timed_on_one, write_report
 
 ROOT = Path(__file__).parents[2]
 ACCURACY = "accuracy[noisy-senv]"
@@ -182,6 +182,19 @@ def test_the_report_of_shipped_records_stands_alone(tmp_path: Path) -> None:
         assert f"utility-{track}-{dataset}-10.pdf" in pictures and f"cost-{track}-{dataset}-10.pdf" in pictures
     assert "curves-lite-v1-mnist.pdf" in pictures and "curves-lite-v1-cifar10-jpeg75.pdf" not in pictures
     assert all((tmp_path / name).read_bytes().startswith(b"%PDF") for name in pictures)
+
+
+def test_the_time_of_runs_that_were_made_elsewhere_is_left_out(tmp_path: Path) -> None:
+    folders = sorted((ROOT / "submissions/lite-v1/mnist/dp-merf").iterdir())[:3]
+    for folder in folders:
+        shutil.copytree(folder, tmp_path / "store/lite-v1/mnist/dp-merf" / folder.name)
+    frame = results(tmp_path / "store")
+    frame.loc[0, ["hardware", "minutes"]] = "a fast GPU", 0.1
+    kept, told = _timed_on_one(frame)
+    assert kept["minutes"].isna().tolist() == [True, False, False] and kept["peak_gib"].isna()[0]
+    assert kept["accuracy[noisy-senv]"].notna().all()
+    assert "Left out of them, and only of them, are the runs on a fast GPU (1)." in told
+    assert "Left out" not in _timed_on_one(frame[1:])[1]
 
 
 def test_a_damaged_grid_of_samples_is_left_out_with_a_warning(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ class PastRun:
         complete: every metric of the track has a value.
         seconds: in all, without pretraining.
         pretrain_seconds: spent on pretraining, or on waiting for another run that made it.
+        device: ``"cpu"`` or ``"cuda"``.
     """
 
     spec: RunSpec
@@ -37,6 +38,7 @@ class PastRun:
     seconds: float
     pretrain_seconds: float
     memory_bytes: int
+    device: str
     path: Path
 
 
@@ -65,6 +67,7 @@ def read_past_run(path: Path) -> PastRun | None:
             seconds=max(float(cost["total_seconds"]) - pretraining, 0.0),
             pretrain_seconds=pretraining,
             memory_bytes=int(cost["peak_memory_bytes"]),
+            device=str(cost["device"]).partition(":")[0],
             path=path,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError):
@@ -85,6 +88,7 @@ class Past:
         for run in self.runs.values():
             for kind in _kinds(run.spec):
                 self._alike[kind].append(run)
+                self._alike[run.device, *kind].append(run)
 
     def of(self, spec: RunSpec) -> PastRun | None:
         """Return the recorded run of this very spec."""
@@ -95,24 +99,31 @@ class Past:
         run = self.of(spec)
         return run is not None and run.path.is_relative_to(folder)
 
-    def estimate(self, spec: RunSpec) -> Estimate:
+    def estimate(self, spec: RunSpec, device: str) -> Estimate:
         """Return the median time and the largest memory of the recorded runs that are most like a spec.
 
         Alike are runs of the same method on the same track: those with the same dataset, variant, preludes, public data
-        and overrides if there are any, else those on the dataset, else all of them.
+        and overrides if there are any, else those on the dataset, else all of them; runs on the same kind of device,
+        ``"cpu"`` or ``"cuda"``, if there is one at all, else on the other.
         """
-        for kind in _kinds(spec):
-            runs = self._alike.get(kind, ())
-            if runs:
-                seconds = statistics.median(run.seconds for run in runs)
-                return Estimate(seconds, max(run.memory_bytes for run in runs), len(runs))
-        return Estimate()
+        kinds = _kinds(spec)
+        runs = next(filter(None, map(self._alike.get, [(device, *kind) for kind in kinds] + list(kinds))), None)
+        if runs is None:
+            return Estimate()
+        seconds = statistics.median(run.seconds for run in runs)
+        return Estimate(seconds, max(run.memory_bytes for run in runs), len(runs))
 
-    def pretraining(self, spec: RunSpec) -> float | None:
-        """Return the longest pretraining of recorded runs alike: that of the run that made it; None if unknown."""
-        runs = self._alike.get(_kinds(spec)[0], ())
-        longest = max((run.pretrain_seconds for run in runs), default=0.0)
-        return longest if longest > FOUND_MADE_SECONDS else None
+    def pretraining(self, spec: RunSpec, device: str) -> float | None:
+        """Return the longest pretraining of recorded runs alike: that of the run that made it; None if unknown.
+
+        On the same kind of device if any made it there, else on the other.
+        """
+        fine = _kinds(spec)[0]
+        for runs in (self._alike.get((device, *fine), ()), self._alike.get(fine, ())):
+            longest = max((run.pretrain_seconds for run in runs), default=0.0)
+            if longest > FOUND_MADE_SECONDS:
+                return longest
+        return None
 
 
 def _kinds(spec: RunSpec) -> tuple[tuple[object, ...], ...]:

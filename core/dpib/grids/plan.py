@@ -125,17 +125,22 @@ def make_plan(
         standing: Standing = "impossible" if reason else "running" if begun and is_held(folder) else "missing"
         if done is not None and not reason:
             reason = "its record lacks a score"
-        units.append(Planned(unit, standing, reason, begun, known.estimate(unit.spec), pretraining))
+        estimate = known.estimate(unit.spec, possible.device(unit))
+        units.append(Planned(unit, standing, reason, begun, estimate, pretraining))
     missing = [one for one in units if one.standing == "missing" and one.pretraining]
     if missing:
         here = [one for one in units if one.standing == "done" and there.is_below(runs, one.unit.spec)]
         made = {possible.judge(one.unit)[1] for one in here}
         missing = [one for one in missing if one.pretraining not in made]
     shared = Counter(one.pretraining for one in missing)
-    first = {one.pretraining: one.unit.spec for one in reversed(missing)}
+    first = {one.pretraining: one.unit for one in reversed(missing)}
     pretrainings = tuple(
-        Pretraining(f"{spec.method} on {spec.public}", shared[key], known.pretraining(spec))
-        for key, spec in first.items()
+        Pretraining(
+            f"{unit.spec.method} on {unit.spec.public}",
+            shared[key],
+            known.pretraining(unit.spec, possible.device(unit)),
+        )
+        for key, unit in first.items()
     )
     return Plan(grid, tuple(units), pretrainings)
 
@@ -159,6 +164,11 @@ class _Possible:
         if not reason and unit.needs_gpu and not self._has_gpu():
             reason = "needs a GPU; there is none here"
         return reason, pretraining
+
+    def device(self, unit: Unit) -> str:
+        """Return the kind of device that a unit will run on; on a cluster, a GPU only for one that needs it."""
+        wanted = unit.needs_gpu if self._cluster and self._device == "auto" else self._has_gpu()
+        return "cuda" if wanted and self._device != "cpu" else "cpu"
 
     def _look(self, spec: RunSpec) -> tuple[str, str | None]:
         try:

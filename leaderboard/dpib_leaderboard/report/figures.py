@@ -128,8 +128,9 @@ def _dots(cell: pd.DataFrame) -> Figure:
 
 
 def _costs(cell: pd.DataFrame, looks: dict[str, tuple[str, str]]) -> Figure:
-    """Draw accuracy against minutes, and the Pareto front of what is private."""
+    """Draw accuracy against minutes, and the Pareto front of what is private; what has no time is left out."""
     figure, axes = _axes()
+    cell = cell[cell["minutes"].notna()]
     for row in cell.itertuples():
         colour, marker = (_GREY, "o") if row.reference else looks[row.label]
         axes.errorbar(

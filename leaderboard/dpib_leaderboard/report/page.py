@@ -16,7 +16,7 @@ from dpib.comparison import RULE, Judged, against_paper, judge
 from dpib.files import write_atomically, write_text_atomically
 from dpib.grids.grid import Grid
 from dpib.paper import REMARK, put_beside
-from dpib.query import name_of, records_below, records_of
+from dpib.query import COSTS, name_of, records_below, records_of
 from dpib_leaderboard.report import tables
 from dpib_leaderboard.report.figures import Picture, pictures
 from dpib_leaderboard.report.tables import Table
@@ -94,7 +94,7 @@ def write_report(grid: Grid, folders: Iterable[Path], out: Path) -> list[Judged]
         told = _html(tables.findings(empty), "text") if empty else ""
         _write_page(out, grid, f"<p>None of its {len(grid.units)} runs has a record.</p>{told}")
         return empty
-    frame = put_beside(frame, grid.paper)
+    frame, machine = _timed_on_one(put_beside(frame, grid.paper))
     table = against_paper(frame, known=records)
     judged = [judge(finding, table) for finding in grid.findings]
     labels = pd.Series([name_of(row) for row in table.itertuples()], index=table.index)
@@ -103,11 +103,10 @@ def write_report(grid: Grid, folders: Iterable[Path], out: Path) -> list[Judged]
         _write_bytes(out / f"{picture.name}.pdf", picture.pdf)
     agreement = tables.agreement(table)
     won = [f"<h3>{escape(track)}</h3>" + _html(matrix) for track, matrix in tables.wins(table)]
-    hardware = "; ".join(sorted(frame["hardware"].unique()))
     sections = {
         "The paper's findings": _html(tables.findings(judged), "text") + _texts(RULE, ACCOUNT) if judged else "",
         "Accuracy": _html(tables.accuracies(table)) + _texts(REMARK),
-        "Utility against privacy and against time": "".join(map(_plot, drawn)) + _texts(f"Times are of: {hardware}."),
+        "Utility against privacy and against time": "".join(map(_plot, drawn)) + _texts(machine),
         "Agreement with the paper's order (Kendall's τ)": _html(agreement)
         if agreement.rows
         else _texts("Fewer than three methods."),
@@ -116,7 +115,8 @@ def write_report(grid: Grid, folders: Iterable[Path], out: Path) -> list[Judged]
         "Time and memory": _html(tables.resources(frame))
         + _texts(
             "Means over seeds, evaluation apart; pretraining is that of the run that made it, 0 where none of these "
-            "did. In brackets the paper's, on GPUs (Table XIX)."
+            "did. In brackets the paper's, on GPUs (Table XIX).",
+            machine,
         ),
         "Samples": _samples(frame),
     }
@@ -125,6 +125,17 @@ def write_report(grid: Grid, folders: Iterable[Path], out: Path) -> list[Judged]
     counts = f"{len(frame)} of {len(grid.units)} runs have a record, {missing} do not."
     _write_page(out, grid, _texts(f"{counts} {grid.note}".strip()) + body)
     return judged
+
+
+def _timed_on_one(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Return the records without the costs of those made elsewhere than most, and a sentence that says so."""
+    counts = frame["hardware"].value_counts().sort_index().sort_values(ascending=False, kind="stable")
+    elsewhere = frame["hardware"] != counts.index[0]
+    told = f"Times and memory are of: {counts.index[0]}."
+    if elsewhere.any():
+        others = ", ".join(f"{name} ({count})" for name, count in counts.iloc[1:].items())
+        told += f" Left out of them, and only of them, are the runs on {others}."
+    return frame.assign(**{name: frame[name].mask(elsewhere) for name in COSTS}), told
 
 
 def _texts(*texts: str) -> str:

@@ -62,7 +62,7 @@ def accuracies(table: pd.DataFrame) -> Table:
             str(row.seeds),
             f"{row.rank_best}-{row.rank_worst}" if row.ranked else "reference" if row.reference else "not ranked",
             "" if pd.isna(row.paper) else f"{row.paper:.1f}",
-            f"{row.minutes:.1f}",
+            "" if pd.isna(row.minutes) else f"{row.minutes:.1f}",
         )
         for row in table.itertuples()
     ]
