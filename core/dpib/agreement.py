@@ -12,6 +12,9 @@ from dataclasses import dataclass
 ACCURACY_TOLERANCE = 1.0
 """Largest difference in percentage points: a retrained classifier is exact on one machine, not across machines."""
 
+STANDARD_ERRORS = 2.0
+"""Largest difference in binomial standard errors of the test set, where that is more: fewer than 10,000 images."""
+
 CLASS_TOLERANCE = 5.0
 """Largest difference in percentage points of what is read class by class, on a fraction of the test images."""
 
@@ -19,17 +22,37 @@ RELATIVE_TOLERANCE = 0.02
 """Largest relative difference of every other score."""
 
 
-def scores_agree(metric: str, recomputed: float | None, recorded: float | None) -> bool:
-    """Return whether two values of a metric count as the same; an undefined one agrees with nothing."""
+def scores_agree(metric: str, recomputed: float | None, recorded: float | None, stderr: float | None = None) -> bool:
+    """Return whether two values of a metric count as the same; an undefined one agrees with nothing.
+
+    Args:
+        metric: its name.
+        recomputed: in its units, percent for accuracies.
+        recorded: what a record claims.
+        stderr: binomial standard error of the recomputed accuracy, in percentage points.
+    """
     if recomputed is None or recorded is None:
         return False
     if metric in ("accuracy", "calibration-error"):
-        tolerance = ACCURACY_TOLERANCE
+        tolerance = max(ACCURACY_TOLERANCE, STANDARD_ERRORS * (stderr or 0.0))
     elif metric.startswith("accuracy-"):
         tolerance = CLASS_TOLERANCE
     else:
         tolerance = RELATIVE_TOLERANCE * max(abs(recorded), 1.0)
     return abs(recomputed - recorded) <= tolerance
+
+
+def as_good(best: int, claimed: int, of: int) -> bool:
+    """Return whether an epoch may be the best of a training that was rounded otherwise.
+
+    Args:
+        best: correct predictions on held-out images after the best epoch here.
+        claimed: after the epoch that a record calls the best.
+        of: images held out.
+    """
+    share = best / of
+    stderr = 100 * math.sqrt(share * (1 - share) / of)
+    return 100 * (best - claimed) / of <= max(ACCURACY_TOLERANCE, STANDARD_ERRORS * stderr)
 
 
 MIN_REPRODUCTIONS = 3

@@ -21,7 +21,7 @@ from dpib.metrics.selection import StoredSelector
 from dpib.privacy.accountants import AccountantName, epsilon
 from dpib.privacy.ledger import LedgerFile, parse_charges, read_ledger_lines
 from dpib.progress import Reporter
-from dpib.records import EventSummary, PrivacyBlock, RunRecord, Score, load_record
+from dpib.records import EventSummary, PrivacyBlock, Protocol, RunRecord, Score, load_record
 from dpib.spec import Relation, Track
 
 EPSILON_TOLERANCE = 1e-3
@@ -116,7 +116,7 @@ def _image_checks(record: RunRecord, images: LabelledImages) -> list[Check]:
 def _compare(ours: Score | None, theirs: Score) -> bool:
     if ours is not None and ours.value is None and theirs.value is None:
         return True
-    return ours is not None and scores_agree(theirs.metric, ours.value, theirs.value)
+    return ours is not None and scores_agree(theirs.metric, ours.value, theirs.value, ours.stderr)
 
 
 def _score_checks(record: RunRecord, track: Track, recomputed: tuple[Score, ...]) -> list[Check]:
@@ -133,12 +133,12 @@ def _score_checks(record: RunRecord, track: Track, recomputed: tuple[Score, ...]
     return checks
 
 
-def stored_epochs(scores: Sequence[Score]) -> dict[str, int]:
-    """Return, per classifier, the epoch that was privately chosen in the run."""
+def stored_epochs(scores: Sequence[Score], protocol: Protocol = "noisy-senv") -> dict[str, int]:
+    """Return, per classifier, the epoch that a run chose: by default the privately chosen one."""
     return {
         score.classifier: score.epoch
         for score in scores
-        if score.protocol == "noisy-senv" and score.classifier is not None and score.epoch is not None
+        if score.protocol == protocol and score.classifier is not None and score.epoch is not None
     }
 
 
@@ -195,5 +195,6 @@ def verify(
         cache=cache or folder / "features",
         reporter=reporter or Reporter(),
         selector=StoredSelector(stored_epochs(record.scores)),
+        claimed=stored_epochs(record.scores, "synv"),
     )
     return record, checks + _score_checks(record, track, evaluate(inputs))

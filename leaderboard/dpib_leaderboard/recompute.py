@@ -255,6 +255,7 @@ def _scores(
         cache=cache / "features",
         reporter=Reporter(),
         selector=StoredSelector(stored_epochs(record.scores)),
+        claimed=stored_epochs(record.scores, "synv"),
     )
     return evaluate(inputs)
 

@@ -131,12 +131,13 @@ def compare(
     """
     theirs = {(s.metric, s.protocol, s.classifier): s.value for s in submitted}
     ours = {(s.metric, s.protocol, s.classifier): s.value for s in recomputed}
+    errors = {(s.metric, s.protocol, s.classifier): s.stderr for s in recomputed}
     found = []
     for key in sorted({*theirs, *ours}, key=str):
         a, b = theirs.get(key), ours.get(key)
         if key[0] in optional and (key not in theirs or key not in ours):
             continue
-        agrees = scores_agree(key[0], b, a)
+        agrees = scores_agree(key[0], b, a, errors.get(key))
         found.append(
             Difference(metric=key[0], protocol=key[1], classifier=key[2], submitted=a, recomputed=b, agrees=agrees)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -118,6 +119,24 @@ def test_stored_selector_reproduces_the_value_of_a_private_run(make_inputs):
     stored = Accuracy().compute(make_inputs(selector=StoredSelector({"small-cnn": 1})))
     assert private == stored
     assert by_protocol(private)["noisy-senv"].epoch == 1
+
+
+@pytest.mark.parametrize(
+    ("held_out", "claimed", "believed"),
+    [
+        ([800, 830, 829], 2, 2),  # as good up to rounding
+        ([800, 830, 829], 1, 1),
+        ([800, 830, 829], 0, 1),  # three and a half points below the best: chosen for its test accuracy
+        ([800, 830, 829], None, 1),
+        ([800, 830, 829], 7, 1),  # no such epoch
+    ],
+)
+def test_the_epoch_that_a_record_calls_best_is_believed_if_it_is_as_good(make_inputs, held_out, claimed, believed):
+    inputs = make_inputs(quadrant_images(833 * 12, 1))
+    inputs = dataclasses.replace(inputs, claimed={} if claimed is None else {"small-cnn": claimed})
+    scores = protocol_scores(inputs, "small-cnn", TrainingCurve([10, 20, 30], held_out, None))
+    (score,) = (one for one in scores if one.protocol == "synv")
+    assert score.epoch == believed
 
 
 @pytest.mark.parametrize(("epochs", "words"), [({}, "stores no chosen epoch"), ({"small-cnn": 3}, "expected 0..2")])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -67,6 +67,8 @@ class EvalInputs:
         selector: privately (or as stored) chosen epochs; None: Noisy SenV is undefined.
         cache: folder for features and predictions, keyed by content.
         tables: folder for tables that are too long for a record; None: they are not kept.
+        claimed: classifier -> epoch that a record under verification calls the best on held-out synthetic images. It
+            is believed where it is as good as the best here, up to rounding (``dpib.agreement``).
     """
 
     synthetic: LabelledImages
@@ -78,6 +80,7 @@ class EvalInputs:
     reporter: Reporter
     selector: EpochSelector | None
     tables: Path | None = None
+    claimed: Mapping[str, int] = field(default_factory=dict)
 
 
 class Metric(ABC):
