@@ -2,7 +2,7 @@
 
 First the ratio table of the engine (``bench.dpsgd``), once; then the runs below, cheapest first. Every run continues
 where the last call left it, so that short slots add up. For each stage the rate and the projected time are printed;
-a run that did not finish has no record.
+a run that did not finish has no record. The figures are in ``figures.json`` beside the runs as they come.
 
 Run from the repository's root, e.g. ``python -m bench.gpu --minutes 10 --runs runs-gpu --json > figures.json``.
 """
@@ -21,6 +21,7 @@ from typing import Any
 
 from dpib import catalogue
 from dpib.errors import DpibError
+from dpib.files import write_text_atomically
 from dpib.job import make_spec, prepare
 from dpib.machine import choose_device, hardware_name
 from dpib.progress import RunEvent
@@ -195,6 +196,7 @@ def main() -> None:
         end = min(deadline, time.monotonic() + 60 * options.each)
         results["units"].append(measure(unit, options.runs, device, end))
         print("\n".join(lines_of(results["units"][-1])), file=sys.stderr, flush=True)
+        write_text_atomically(options.runs / "figures.json", json.dumps(results, indent=1))  # a slot may end early
     if options.json:
         print(json.dumps(results, indent=1))
 

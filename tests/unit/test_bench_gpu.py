@@ -58,6 +58,7 @@ def test_a_run_is_continued_over_slots_and_has_a_record_only_at_the_end(
         return dict(unit)
 
     assert slot(1e-4)["status"] == "to be continued"
+    assert json.loads((tmp_path / "figures.json").read_text())["units"][0]["status"] == "to be continued"
     assert not list(tmp_path.rglob("record.json"))
     assert slot(10)["status"] == "complete"
     assert len(list(tmp_path.rglob("record.json"))) == 1

@@ -102,8 +102,8 @@ def train_classifier(
 ) -> tuple[TrainingCurve, Tensor]:
     """Train one classifier on synthetic images and count correct predictions after every epoch.
 
-    Inputs are scaled to [-1, 1], not augmented; the loss is cross-entropy. On a CPU the same inputs give the same
-    curve. No global random state is changed.
+    Inputs are scaled to [-1, 1], not augmented; the loss is cross-entropy. On one machine and device the same inputs
+    give the same curve. No global random state is changed.
 
     Args:
         spec: architecture and recipe.

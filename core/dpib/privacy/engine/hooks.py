@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from opacus.grad_sample import GradSampleHooks
@@ -33,6 +34,7 @@ class _Hooks(GradSampleHooks):
         self._tape, self._kernels = tape, kernels
         self._ruled: list[nn.Module] = []
         self._names = {module: name for name, module in model.named_modules()}
+        self._parameters: list[Any] = list(model.parameters())
         self.fallbacks: list[str] = []
         super().__init__(model, loss_reduction="sum")
         for module in self._ruled:
@@ -90,7 +92,7 @@ class _Hooks(GradSampleHooks):
         for module in self._names:
             for name in ("activations", "max_batch_len"):
                 module.__dict__.pop(name, None)
-        for parameter in self._module.parameters():
+        for parameter in self._parameters:
             parameter.grad_sample, parameter._forward_counter = None, 0
             parameter.__dict__.pop("_current_grad_sample", None)
 

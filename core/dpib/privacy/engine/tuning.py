@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -20,12 +21,10 @@ from dpib.privacy.engine.kernels import ROWS_AT_ONCE, Contraction, per_image
 
 WORTH_TIMING = 1_000_000
 """Multiply-adds per image from which a shape is timed."""
-_ROWS = {"cpu": 64, "cuda": ROWS_AT_ONCE}
+_ROWS = 64
 _IMAGES = 8
 _ENOUGH = 1 << 28
-"""Multiply-adds of a timed call on a CPU, as far as ``_ROWS`` allows: with too few, calls cost more than their work.
-
-On a GPU it is ``_ROWS`` or a whole pass: one call per image costs as much for few images as for a full card."""
+"""Multiply-adds of a timed call on a CPU, as far as ``_ROWS`` allows: with too few, calls cost more than their work."""
 _HOPELESSLY_SLOW = 2.5
 _LONG = 0.1
 """Seconds from which one more call tells enough."""
@@ -46,12 +45,17 @@ class Site:
     @property
     def key(self) -> str:
         """Name in a table of choices."""
-        return repr(self)
+        return _name(self)
 
     @property
     def default(self) -> str:
         """The kernel of a shape that was not timed."""
         return self.shape.default(self.device)
+
+
+@cache
+def _name(site: Site) -> str:
+    return repr(site)
 
 
 class Kernels:
@@ -90,8 +94,10 @@ def _fastest(site: Site, n_images: int) -> str:
     work = site.shape.work(site.slopes, site.copies)
     if len(names) == 1 or work < WORTH_TIMING:
         return site.default
-    enough = max(_IMAGES, _ENOUGH // work) if site.device == "cpu" else n_images
-    n = max(1, min(n_images, enough, _ROWS[site.device] // site.copies))
+    if site.device == "cpu":
+        n = max(1, min(n_images, max(_IMAGES, _ENOUGH // work), _ROWS // site.copies))
+    else:  # a full card, where a call per image shows what it costs
+        n = max(1, min(n_images, ROWS_AT_ONCE // site.copies))
     address = (site.key, n, torch.get_num_threads())
     if address not in _TIMED:
         _TIMED[address] = _race(site, names, n)
