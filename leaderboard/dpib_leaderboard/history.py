@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from dpib import catalogue
+from dpib.contribution import InstalledMethod, InstalledPrelude
 from dpib.errors import DpibError
-from dpib.records import RunRecord
+from dpib.records import MethodBlock, PreludeBlock, RunRecord
 from dpib_leaderboard import limits
 from dpib_leaderboard.entries import Entry
 from dpib_leaderboard.parsing import printable, skeleton
@@ -155,23 +156,23 @@ def _owner(record: RunRecord, known: Sequence[Entry]) -> str | None:
 
 
 def _code(record: RunRecord, known: Sequence[Entry]) -> str | None:
-    """Refuse a digest that no accepted record of this method of dpib has, nor the code that is installed here."""
-    ours = record.method
-    if ours.distribution != PLATFORM:
-        return None
-    same = (one.record.method for one in known if one.valid)
-    digests = {one.source_digest for one in same if (one.name, one.distribution) == (ours.name, PLATFORM)}
-    if ours.source_digest in digests | _installed_digest(ours.name):
-        return None
-    return f"the code is not that of dpib's {ours.name}; give your variant a name of its own"
+    """Refuse a digest that no accepted record of this part of dpib has, nor the code that is installed here."""
+    seen = {(part.name, part.source_digest) for one in known if one.valid for part in _ours(one.record)}
+    for part in _ours(record):
+        if (part.name, part.source_digest) not in seen and part.source_digest not in _installed_digests(part.name):
+            return f"the code is not that of dpib's {part.name}; give your variant a name of its own"
+    return None
 
 
-def _installed_digest(name: str) -> set[str]:
-    try:
-        installed = catalogue.method(name)
-    except DpibError:
-        return set()
-    return {installed.source_digest} if installed.distribution == PLATFORM else set()
+def _ours(record: RunRecord) -> list[MethodBlock | PreludeBlock]:
+    """Return the method and the preludes of a run, as far as dpib says that it brought them."""
+    parts: list[MethodBlock | PreludeBlock] = [record.method, *record.method.preludes]
+    return [part for part in parts if part.distribution == PLATFORM]
+
+
+def _installed_digests(name: str) -> set[str]:
+    parts: list[InstalledMethod | InstalledPrelude] = [*catalogue.methods(), *catalogue.preludes()]
+    return {one.source_digest for one in parts if (one.card.name, one.distribution) == (name, PLATFORM)}
 
 
 def _quota(record: RunRecord, known: Sequence[Entry], sent: int) -> str | None:

@@ -11,6 +11,9 @@ import numpy as np
 MIN_CELLS = 4
 """Fewer cells order nothing: too few to resample."""
 
+MIN_METHODS = 3
+"""A cell with fewer ranked methods compares nobody; if it counted, one method alone in one would empty the order."""
+
 RESAMPLES = 2_000
 
 
@@ -67,19 +70,20 @@ def _track_standings(rows: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def overall_standings(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Return, per track, methods that are ranked in every cell, in order of mean rank, with rank intervals.
 
-    A method's rank in a cell is the middle of its rank interval, so that what a cell cannot separate stays tied.
-    With fewer than ``MIN_CELLS`` cells every interval spans all methods. A method without a rank in some cell has
-    no mean and is left out.
+    Cells are those in which at least ``MIN_METHODS`` methods are ranked. A method's rank in a cell is the middle of its
+    rank interval, so that what a cell cannot separate stays tied. With fewer than ``MIN_CELLS`` cells every interval
+    spans all methods. A method without a rank in some cell has no mean and is left out.
     """
-    tracks: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    tracks: dict[str, dict[tuple[Any, ...], list[Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if row["ranked"]:
-            tracks[row["track"]].append(row)
-    return {
-        track: {
-            "cells": len({(row["dataset"], row["epsilon"]) for row in ranked}),
-            "enough": len({(row["dataset"], row["epsilon"]) for row in ranked}) >= MIN_CELLS,
-            "methods": _track_standings(ranked),
+            tracks[row["track"]][row["dataset"], row["epsilon"]].append(row)
+    found = {}
+    for track, cells in tracks.items():
+        compared = [cell for cell in cells.values() if len({row["method"] for row in cell}) >= MIN_METHODS]
+        found[track] = {
+            "cells": len(compared),
+            "enough": len(compared) >= MIN_CELLS,
+            "methods": _track_standings([row for cell in compared for row in cell]),
         }
-        for track, ranked in tracks.items()
-    }
+    return found

@@ -39,7 +39,7 @@ function overall(board, track) {
     return [link(format("method", one.method), labelIn(board, track, one)), one.best === one.worst ? `${one.best}` : `${one.best}–${one.worst}`, one.mean_rank.toFixed(2), one.accuracy.toFixed(1)];
   });
   const text = result.enough
-    ? `Mean rank over ${result.cells} cells (dataset and ε) at the track's budgets; the interval is from resampling the cells. Only methods ranked in every cell.`
+    ? `Mean rank over ${result.cells} cells (dataset and ε) at the track's budgets; the interval is from resampling the cells. Only cells that rank at least three methods, and only methods ranked in each of them.`
     : `Only ${result.cells} cells at the track's budgets so far: too few to order methods over the track, so intervals span all of them.`;
   return h("section", { class: "card" }, h("h2", null, "Over the whole track"), h("p", { class: "note" }, text), simpleTable("Overall", ["Method", "Rank interval", "Mean rank", "Mean Acc %"], rows));
 }

@@ -144,6 +144,15 @@ def test_a_budget_that_the_track_does_not_rank_counts_for_nothing_over_it() -> N
     assert _row(pairs, method="alone", epsilon=0.37)["rank_worst"] == 1  # in its own cell it is ranked
 
 
+def test_a_cell_in_which_hardly_anybody_is_ranked_counts_for_nothing_over_a_track() -> None:
+    """Somebody's three seeds in a cell of the track that was empty: no method was in every cell."""
+    plain = _snapshot(sample_records())["overall"]
+    two = [*repeated("alone", 50, dataset="eurosat"), *repeated("too", 60, dataset="eurosat")]
+    assert _snapshot([*sample_records(), *two])["overall"] == plain and plain["lite-v1"]["methods"]
+    three = _snapshot([*sample_records(), *two, *repeated("third", 70, dataset="eurosat")])["overall"]
+    assert three["lite-v1"]["cells"] == plain["lite-v1"]["cells"] + 1
+
+
 def test_the_digest_is_of_the_content_and_not_of_the_date() -> None:
     first, second = (_snapshot(sample_records(), date) for date in ("2026-01-01", "2027-01-01"))
     assert first["digest"] == second["digest"] and first["built"] != second["built"]

@@ -20,7 +20,7 @@ from dpib.data.load import load_splits
 from dpib.data.splits import SIDES
 from dpib.metrics.copies import neighbour_test
 from dpib.privacy.ledger import parse_charges, read_ledger_lines
-from dpib.records import RunRecord
+from dpib.records import PreludeBlock, RunRecord
 from dpib.spec import Track
 from dpib_leaderboard import copies, history, recompute, rows
 from dpib_leaderboard.entries import Entry
@@ -359,7 +359,7 @@ def problems(record: RunRecord, known: list[Entry]) -> list[str]:
     return [f"{c.name}: {c.detail}" for c in history.history_checks(record, known) if c.holds is False]
 
 
-def of(record: RunRecord, account: str | None, **method: str) -> RunRecord:
+def of(record: RunRecord, account: str | None, **method: Any) -> RunRecord:
     return changed(record, lambda plain: (plain["who"].update(account=account), plain["method"].update(method)))
 
 
@@ -385,6 +385,27 @@ def test_t14_a_changed_method_of_dpib_needs_another_name(record: RunRecord) -> N
     assert "dpib's newest" in str(problems(of(forged, "bob", name="newest", title="Newest"), []))
     (undecided,) = (c for c in history.history_checks(earlier_version, []) if not c.holds)
     assert undecided.holds is None
+
+
+def test_t14_a_changed_prelude_of_dpib_is_refused_too(record: RunRecord) -> None:
+    def with_prelude(digest: str, distribution: str = "dpib", seed: int = 2) -> RunRecord:
+        block = PreludeBlock(
+            name="central-images",
+            distribution=distribution,
+            version="1",
+            source_digest=digest,
+            config={},
+            layers=(),
+            changed=(),
+        )
+        return of(seeded(record, seed), "bob", preludes=[block.model_dump(mode="json")])
+
+    honest = with_prelude(catalogue.prelude("central-images").source_digest, seed=1)
+    forged, foreign = with_prelude("1" * 64), with_prelude("1" * 64, "dpib-prelude-of-mine")
+    reason = "code: the code is not that of dpib's central-images; give your variant a name of its own"
+    assert problems(forged, []) == problems(forged, [stored(honest)]) == [reason]
+    assert problems(honest, []) == problems(foreign, []) == []
+    assert problems(forged, [stored(with_prelude("1" * 64, seed=1))]) == [], "reviewed when dpib had that code"
 
 
 def test_a_record_of_earlier_code_is_reviewed_again_as_it_was(record: RunRecord) -> None:
