@@ -154,7 +154,7 @@ class _GroupNorm(Function):
 
 
 def _joined(parts: tuple[Any, ...]) -> Any:
-    return None if parts[0] is None else torch.cat(parts)
+    return parts[0] if len(parts) == 1 or parts[0] is None else torch.cat(parts)
 
 
 class _LayerNorm(Function):
