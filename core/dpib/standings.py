@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from dpib.machine import usual_hardware
 from dpib.query import KEYS
 from dpib.uncertainty import PLACE, freedom_of_sum, half_width, half_width_of_difference, seed_variances
 
@@ -60,13 +61,16 @@ def standings(frame: pd.DataFrame, value: str = HEADLINE, known: pd.DataFrame | 
     Returns:
         Columns: the keys, ``mean``, ``stderr``, its degrees of ``freedom`` and the ``source`` of its variance over
         seeds, ``low``, ``high`` (95 %), ``seeds``, ``reference``, ``ranked``, ``rank_best`` and ``rank_worst`` (0 where
-        not ranked). References and methods with fewer than three seeds are not ranked. Records with a changed setting
-        (``tuned``) form rows of their own.
+        not ranked), ``minutes`` (mean of the runs on the hardware that most of them share). References and methods with
+        fewer than three seeds are not ranked. Records with a changed setting (``tuned``) form rows of their own.
     """
     if frame.empty or value not in frame:
         uncertainty = ("mean", "stderr", "freedom", "source", "low", "high")
         return pd.DataFrame(columns=[*KEYS, *uncertainty, "seeds", "reference", "ranked"])
     frame, known = (_newest(records, value) for records in (frame, frame if known is None else known))
+    if "hardware" in frame:
+        usual = frame.groupby(list(KEYS))["hardware"].transform(usual_hardware)
+        frame = frame.assign(minutes=frame["minutes"].where(frame["hardware"] == usual))
     table = frame.groupby(list(KEYS), as_index=False).agg(
         mean=(value, "mean"),
         seeds=("seed", "nunique"),

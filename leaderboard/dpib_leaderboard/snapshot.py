@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
 
+from dpib.machine import usual_hardware
 from dpib.query import KEYS, row_of
 from dpib.records import RunRecord
 from dpib.spec import canonical_json
@@ -190,7 +191,7 @@ def _row(part: Sequence[Mapping[str, Any]], rank: Mapping[str, Any]) -> dict[str
     first = part[0]
     names = dict.fromkeys(name for one in part for name in one["scores"])
     seeds = len({one["seed"] for one in part})
-    hardware = Counter(one["hardware"] for one in part).most_common(1)[0][0]
+    hardware = usual_hardware(one["hardware"] for one in part)
     return {
         "kind": "reference" if first["reference"] else "run",
         **{name: first[name] for name in (*KEYS, *ABOUT)},

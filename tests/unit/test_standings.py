@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_1samp, ttest_ind
 
+from dpib.machine import usual_hardware
 from dpib.standings import HEADLINE, standings
 from dpib.uncertainty import LEVEL, half_width_of_difference, half_width_of_sum
 
@@ -47,6 +48,13 @@ def test_references_and_fewer_than_three_seeds_are_shown_but_not_ranked() -> Non
     by = table.set_index("method")
     assert not by.loc["real", "ranked"] and not by.loc["a", "ranked"]
     assert by.loc["b", "rank_best"] == by.loc["b", "rank_worst"] == 1
+
+
+def test_minutes_are_of_the_hardware_that_most_seeds_share() -> None:
+    records = _records({"a": [79, 80, 81], "b": [58, 60, 62]}, hardware="a laptop")
+    records.loc[[1, 3, 4], ["hardware", "minutes"]] = "a GPU", 0.5
+    assert standings(records).set_index("method")["minutes"].to_dict() == {"a": 5.0, "b": 0.5}
+    assert usual_hardware(["b", "a"]) == "a" and usual_hardware(["b", "a", "b"]) == "b"
 
 
 def test_the_interval_has_the_methods_own_seed_variance_and_the_test_error() -> None:

@@ -199,7 +199,7 @@ def _explain(job: OwnerJob, records: Path, *, quiet: bool, json: bool) -> None:
     if not expected:
         note(f"No public records of {spec.method} in {records}: nothing is known about the utility to expect.")
         return
-    columns = ("public runs on", "training images", "ε", "runs", "accuracy %", "real %", "dp-means %", "minutes")
+    columns = ("public runs on", "training images", "ε", "runs", "accuracy %", "real %", "dp-means %", "minutes", "on")
     cells = (
         (
             one.dataset,
@@ -208,8 +208,9 @@ def _explain(job: OwnerJob, records: Path, *, quiet: bool, json: bool) -> None:
             one.runs,
             *("" if value is None else f"{value:.1f}" for value in (one.accuracy, one.ceiling, one.trivial)),
             f"{one.minutes:.1f}",
+            one.hardware,
         )
         for one in expected
     )
     print_table(columns, cells)
-    note(f"{CAVEAT} Times on: {expected[0].hardware}.")
+    note(CAVEAT)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from dpib import catalogue
+from dpib.machine import usual_hardware
 from dpib.owner.request import OwnerJob
 from dpib.query import PROTOCOLS, find_records
 from dpib.records import RunRecord
@@ -29,8 +31,8 @@ class Expectation:
         accuracy: mean test accuracy in % of classifiers trained on the synthetic images (Noisy SenV).
         ceiling: the same for real images; None if no record has it.
         trivial: the same for noisy class means at this ε.
-        minutes: to fit and generate, mean.
-        hardware: on which.
+        minutes: to fit and generate, mean of the runs on ``hardware``.
+        hardware: that most of them ran on.
     """
 
     dataset: str
@@ -96,6 +98,8 @@ def expectations(job: OwnerJob, store: Path = SUBMISSIONS, limit: int = 3) -> tu
         accuracy = _mean(_accuracy(record) for record in group)
         if accuracy is None:
             continue
+        hardware = usual_hardware(record.cost.hardware for record in group)
+        timed = [record for record in group if record.cost.hardware == hardware]
         references = {
             role: _mean(_accuracy(record) for record in of(method, dataset, epsilon))
             for role, method in _REFERENCES.items()
@@ -107,8 +111,8 @@ def expectations(job: OwnerJob, store: Path = SUBMISSIONS, limit: int = 3) -> tu
                 epsilon=epsilon,
                 runs=len(group),
                 accuracy=accuracy,
-                minutes=math.fsum(_making_seconds(record) for record in group) / len(group) / 60,
-                hardware=group[0].cost.hardware,
+                minutes=statistics.mean(_making_seconds(record) for record in timed) / 60,
+                hardware=hardware,
                 **references,
             )
         )

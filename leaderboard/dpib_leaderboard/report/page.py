@@ -15,6 +15,7 @@ from PIL import Image
 from dpib.comparison import RULE, Judged, against_paper, judge
 from dpib.files import write_atomically, write_text_atomically
 from dpib.grids.grid import Grid
+from dpib.machine import usual_hardware
 from dpib.paper import REMARK, put_beside
 from dpib.query import COSTS, name_of, records_below, records_of
 from dpib_leaderboard.report import tables
@@ -129,11 +130,12 @@ def write_report(grid: Grid, folders: Iterable[Path], out: Path) -> list[Judged]
 
 def _timed_on_one(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Return the records without the costs of those made elsewhere than most, and a sentence that says so."""
-    counts = frame["hardware"].value_counts().sort_index().sort_values(ascending=False, kind="stable")
-    elsewhere = frame["hardware"] != counts.index[0]
-    told = f"Times and memory are of: {counts.index[0]}."
+    usual = usual_hardware(frame["hardware"])
+    elsewhere = frame["hardware"] != usual
+    told = f"Times and memory are of: {usual}."
     if elsewhere.any():
-        others = ", ".join(f"{name} ({count})" for name, count in counts.iloc[1:].items())
+        counts = frame["hardware"][elsewhere].value_counts().sort_index()
+        others = ", ".join(f"{name} ({count})" for name, count in counts.items())
         told += f" Left out of them, and only of them, are the runs on {others}."
     return frame.assign(**{name: frame[name].mask(elsewhere) for name in COSTS}), told
 
