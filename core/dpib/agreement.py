@@ -12,7 +12,7 @@ from dataclasses import dataclass
 ACCURACY_TOLERANCE = 2.0
 """Largest difference in percentage points: a retrained classifier is exact on one machine, not across machines.
 
-Boards show what a review recomputed, so this decides what is refused and never what is shown (``docs/decisions/0019``).
+Boards show what a review recomputed, so this decides what is refused, not what they show (``docs/decisions/0019``).
 """
 
 STANDARD_ERRORS = 2.0

@@ -1,7 +1,7 @@
 """Which kernel computes the weight gradient of which shape: timed once, on made-up numbers of that shape.
 
-Times depend on the machine, and kernels agree only up to rounding. So a run keeps its choices: replayed after a crash
-it computes the same bits.
+Times depend on the machine, and kernels agree only up to rounding. So a run keeps its choices: replayed after a crash,
+on a CPU, it computes the same bits.
 """
 
 from __future__ import annotations
