@@ -18,6 +18,9 @@ Boards show what a review recomputed, so this decides what is refused, not what 
 STANDARD_ERRORS = 2.0
 """Largest difference in binomial standard errors of the test set, where that is more: fewer than 2,500 images."""
 
+CALIBRATION_TOLERANCE = 1.0
+"""Largest difference in percentage points of the calibration error."""
+
 CLASS_TOLERANCE = 5.0
 """Largest difference in percentage points of what is read class by class, on a fraction of the test images."""
 
@@ -36,8 +39,10 @@ def scores_agree(metric: str, recomputed: float | None, recorded: float | None, 
     """
     if recomputed is None or recorded is None:
         return False
-    if metric in ("accuracy", "calibration-error"):
+    if metric == "accuracy":
         tolerance = max(ACCURACY_TOLERANCE, STANDARD_ERRORS * (stderr or 0.0))
+    elif metric == "calibration-error":
+        tolerance = CALIBRATION_TOLERANCE
     elif metric.startswith("accuracy-"):
         tolerance = CLASS_TOLERANCE
     else:

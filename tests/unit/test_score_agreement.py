@@ -27,6 +27,8 @@ def test_accuracies_agree_within_two_points_or_two_standard_errors(
 def test_standard_errors_widen_no_other_metric() -> None:
     assert not scores_agree("fid", 10.0, 10.5, 2.0)
     assert scores_agree("fid", 10.0, 10.19)
+    assert scores_agree("calibration-error", 10.0, 10.9) and not scores_agree("calibration-error", 10.0, 11.1, 2.0)
+    assert scores_agree("accuracy-worst-class", 50.0, 54.9) and not scores_agree("accuracy-worst-class", 50.0, 55.1)
 
 
 def test_an_undefined_score_agrees_with_nothing() -> None:
