@@ -68,9 +68,8 @@ def standings(frame: pd.DataFrame, value: str = HEADLINE, known: pd.DataFrame | 
         uncertainty = ("mean", "stderr", "freedom", "source", "low", "high")
         return pd.DataFrame(columns=[*KEYS, *uncertainty, "seeds", "reference", "ranked"])
     frame, known = (_newest(records, value) for records in (frame, frame if known is None else known))
-    if "hardware" in frame:
-        usual = frame.groupby(list(KEYS))["hardware"].transform(usual_hardware)
-        frame = frame.assign(minutes=frame["minutes"].where(frame["hardware"] == usual))
+    usual = frame.groupby(list(KEYS))["hardware"].transform(usual_hardware)
+    frame = frame.assign(minutes=frame["minutes"].where(frame["hardware"] == usual))
     table = frame.groupby(list(KEYS), as_index=False).agg(
         mean=(value, "mean"),
         seeds=("seed", "nunique"),

@@ -44,7 +44,10 @@ ABOUT = (
     "float_safe",
     "hardware",
 )
-FOR_RANKS = (*GROUP, "seed", "reference", HEADLINE, "accuracy_stderr", "spent_epsilon", "minutes", "created")
+FOR_RANKS = (
+    *(*GROUP, "seed", "reference", HEADLINE, "accuracy_stderr"),
+    *("spent_epsilon", "minutes", "hardware", "created"),
+)
 ROW = (
     *("kind", *KEYS, *ABOUT),
     *("mean", "low", "high", "rank_best", "rank_worst", "tie", "ranked", "why", "level", "negatives", "check", "seeds"),

@@ -20,7 +20,7 @@ def _records(values: Mapping[str, Sequence[float]], references: tuple[str, ...] 
             "track": "lite-v1", "dataset": "mnist", "epsilon": 1.0, "method": method, "variant": "", "public": "none",
             "pretrain": "none", "preludes": "", "overrides": "",
             "tuned": False, "seed": seed, "reference": method in references, HEADLINE: value, "accuracy_stderr": 0.3,
-            "spent_epsilon": 1.0, "minutes": 5.0, "created": f"2026-01-0{seed + 1}", **fixed,
+            "spent_epsilon": 1.0, "minutes": 5.0, "hardware": "a laptop", "created": f"2026-01-0{seed + 1}", **fixed,
         }
         for method, scores in values.items()
         for seed, value in enumerate(scores)
@@ -51,7 +51,7 @@ def test_references_and_fewer_than_three_seeds_are_shown_but_not_ranked() -> Non
 
 
 def test_minutes_are_of_the_hardware_that_most_seeds_share() -> None:
-    records = _records({"a": [79, 80, 81], "b": [58, 60, 62]}, hardware="a laptop")
+    records = _records({"a": [79, 80, 81], "b": [58, 60, 62]})
     records.loc[[1, 3, 4], ["hardware", "minutes"]] = "a GPU", 0.5
     assert standings(records).set_index("method")["minutes"].to_dict() == {"a": 5.0, "b": 0.5}
     assert usual_hardware(["b", "a"]) == "a" and usual_hardware(["b", "a", "b"]) == "b"
