@@ -60,6 +60,24 @@ class RunPlan(Frozen):
     torch_version: str
     preludes: tuple[PreludeBlock, ...] = ()
 
+    def unlike(self, other: RunPlan) -> list[str]:
+        """Return in words what differs between two plans."""
+        differing = (name for name in RunPlan.model_fields if getattr(self, name) != getattr(other, name))
+        return list(dict.fromkeys(_IN_WORDS.get(name, name) for name in differing))
+
+
+_IN_WORDS = {
+    "config": "settings",
+    "layers": "settings",
+    "changed": "settings",
+    "distribution": "method package",
+    "version": "method version",
+    "method_digest": "method code",
+    "core_digest": "dpib code",
+    "rules_digest": "cards of track and data",
+    "torch_version": "torch",
+}
+
 
 def open_ledger(path: Path, released: bool, witness: IO[bytes] | None = None) -> LedgerFile:
     """Open a run's ledger.
@@ -157,28 +175,47 @@ class Workspace:
         with exclusive(self.folder):
             yield
 
-    def begin(self, plan: RunPlan) -> None:
-        """Write down the plan, or check that the folder was begun for the same one.
+    def begun(self) -> RunPlan | None:
+        """Return what the folder was begun for; None if nothing was.
+
+        Raises:
+            RunError: if that is damaged.
+        """
+        path = self.folder / "run.json"
+        try:
+            return RunPlan.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError as error:
+            raise RunError(f"{path} is damaged. Delete the run folder to start anew.") from error
+
+    def check_continues(self, begun: RunPlan, plan: RunPlan) -> None:
+        """Check that a plan continues what the folder was begun for.
 
         Raises:
             ConfigError: if the folder belongs to another spec, configuration or version of the code.
         """
-        path = self.folder / "run.json"
-        if not path.exists():
-            write_text_atomically(path, json.dumps(plan.model_dump(mode="json"), indent=1) + "\n")
-            return
-        try:
-            begun = RunPlan.model_validate_json(path.read_bytes())
-        except ValidationError as error:
-            raise RunError(f"{path} is damaged. Delete the run folder to start anew.") from error
         if begun.spec != plan.spec:
             raise ConfigError(self._other_run(begun.spec))
-        differing = [name for name in RunPlan.model_fields if getattr(begun, name) != getattr(plan, name)]
+        differing = begun.unlike(plan)
         if differing:
             raise ConfigError(
-                f"{self.folder} was begun with another {' and '.join(differing)}. A half-finished private run is "
+                f"{self.folder} was begun with other {', '.join(differing)}. A half-finished private run is "
                 "continued by the same code and settings only. Finish it with those, or delete the folder."
             )
+
+    def begin(self, plan: RunPlan) -> None:
+        """Write down the plan, or check that it continues what the folder was begun for.
+
+        Raises:
+            ConfigError: see ``check_continues``.
+            RunError: see ``begun``.
+        """
+        begun = self.begun()
+        if begun is not None:
+            self.check_continues(begun, plan)
+        else:
+            write_text_atomically(self.folder / "run.json", json.dumps(plan.model_dump(mode="json"), indent=1) + "\n")
 
     def pin_data(self, fingerprints: Mapping[str, str]) -> None:
         """Write down which data the run reads, or check that they are the same as before.

@@ -25,7 +25,7 @@ from dpib.grids.local import LocalRunner
 from dpib.grids.past import Past
 from dpib.grids.plan import Plan, make_plan
 from dpib.grids.process import IMAGES_PER_PASS
-from dpib.job import make_spec
+from dpib.job import make_spec, prepare
 from dpib.privacy.engine.batches import LIMIT, PhysicalBatches
 from dpib.spec import RunSpec
 from dpib.workspace import Workspace
@@ -140,15 +140,21 @@ def test_the_plan_says_what_stands_how_and_why(small: Path, tmp_path: Path) -> N
         '[[rows]]\nmethod = "dp-means"\nepsilon = 1\nseed = 9\ngpu = true\n'
     )
     held = Workspace(runs, make_spec("dp-means", "digits", 1.0, "demo", 1)).folder
+    ours, old = (prepare(make_spec("dp-means", "digits", *rest)) for rest in ((1.0, "demo", 0), (0.2, "demo", 7)))
+    Workspace(runs, ours.spec).begin(ours.plan("cuda:1"))
+    changed = {"config": {"clipping_norm": 3.0}, "changed": ("clipping_norm",), "core_digest": "0" * 64}
+    Workspace(runs, old.spec).begin(old.plan("cpu").model_copy(update=changed))
     with exclusive(held):
         plan = make_plan(read_grid(_write(tmp_path / "more.toml", text)), runs, device="cpu")
     standing = {one.unit.name: (one.standing, one.reason) for one in plan.units}
     assert standing["dp-means digits ε=1 seed 1"] == ("running", "")
-    assert standing["dp-means digits ε=1 seed 0"] == ("missing", "")
+    assert standing["dp-means digits ε=1 seed 0"] == ("missing", ""), "a begun run is continued on any device"
+    state, reason = standing["dp-means digits ε=0.2 seed 7"]
+    assert state == "impossible" and "was begun with other settings, dpib code. A half-finished" in reason
     assert standing["dpdmm digits ε=1 seed 0"] == ("impossible", "method not installed: dpdmm")
     assert "does not use public data" in standing["uniform +omniglot-28 digits ε=1 seed 0"][1]
     assert standing["dp-means digits ε=1 seed 9"] == ("impossible", "needs a GPU; there is none here")
-    assert plan.unknown == len(plan.standing("missing")) == 8
+    assert plan.unknown == len(plan.standing("missing")) == 7
 
 
 def test_ten_thousand_units_are_planned_quickly(tmp_path: Path) -> None:

@@ -120,9 +120,12 @@ def make_plan(
             units.append(Planned(unit, "done"))
             continue
         reason, pretraining = possible.judge(unit)
-        folder = Workspace(runs, unit.spec).folder
-        begun = folder.is_dir()
-        standing: Standing = "impossible" if reason else "running" if begun and is_held(folder) else "missing"
+        workspace = Workspace(runs, unit.spec)
+        begun = workspace.folder.is_dir()
+        running = begun and is_held(workspace.folder)
+        if begun and not (running or reason):
+            reason = possible.judge_begun(unit, workspace)
+        standing: Standing = "impossible" if reason else "running" if running else "missing"
         if done is not None and not reason:
             reason = "its record lacks a score"
         estimate = known.estimate(unit.spec, possible.device(unit))
@@ -164,6 +167,19 @@ class _Possible:
         if not reason and unit.needs_gpu and not self._has_gpu():
             reason = "needs a GPU; there is none here"
         return reason, pretraining
+
+    def judge_begun(self, unit: Unit, workspace: Workspace) -> str:
+        """Return why what is in the unit's folder cannot be continued by this code; empty if it can.
+
+        The device is not compared: it is chosen when the run is.
+        """
+        try:
+            begun = workspace.begun()
+            if begun is not None:
+                workspace.check_continues(begun, prepare(unit.spec).plan(begun.device))
+        except DpibError as error:
+            return str(error)
+        return ""
 
     def device(self, unit: Unit) -> str:
         """Return the kind of device that a unit will run on; on a cluster, a GPU only for one that needs it."""

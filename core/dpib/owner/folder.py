@@ -130,15 +130,14 @@ class ReleaseFolder:
             begun = Plan.model_validate_json(path.read_bytes())
         except ValidationError as error:
             raise RunError(f"{path} is damaged. Delete {self.out} to start anew.") from error
+        ours, theirs = plan.request, begun.request
         differing = [
-            name
-            for ours, theirs in ((plan.request, begun.request), (plan.settings, begun.settings))
-            for name in type(ours).model_fields
-            if getattr(ours, name) != getattr(theirs, name)
+            *(name for name in type(ours).model_fields if getattr(ours, name) != getattr(theirs, name)),
+            *plan.settings.unlike(begun.settings),
         ]
         if differing:
             raise ConfigError(
-                f"{self.out} was begun with another {' and '.join(differing)}. Finish it with the same command and "
+                f"{self.out} was begun with other {', '.join(differing)}. Finish it with the same command and "
                 "the same code, or delete the folder to start anew."
             )
 
