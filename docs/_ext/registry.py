@@ -1,4 +1,4 @@
-"""Directives that write parts of pages from what is registered, at every build: a page cannot be stale.
+"""Directives that write parts of pages from what is registered and reviewed, at every build: a page cannot be stale.
 
 Each is named after the function whose Markdown it puts into the page, with ``dpib-`` before it.
 """
@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import cards
 import interfaces
+import scores
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
@@ -21,6 +22,7 @@ WRITERS = (
     *(cards.methods, cards.method_cards, cards.references, cards.preludes),
     *(cards.datasets, cards.metrics, cards.tracks),
     *(interfaces.hooks, interfaces.commands),
+    *(scores.method_scores, scores.accuracies, scores.twins, scores.verdicts),
 )
 
 
@@ -30,12 +32,16 @@ class Registered(SphinxDirective):
     It is all text or all sections: MyST moves sections before text of the same directive.
     """
 
-    write: ClassVar[Callable[[], str]]
+    write: ClassVar[Callable[..., str]]
+    optional_arguments = 1  # such as the method that a table is about
 
     def run(self) -> list[nodes.Node]:
         """Return the parsed Markdown."""
-        text = type(self).write()
-        return self.parse_text_to_nodes(text, allow_section_headings=text.startswith("#"))
+        self.env.note_reread()  # what is written can change without the page
+        text = type(self).write(*self.arguments)
+        if text.startswith("#"):
+            return self.parse_text_to_nodes(text, allow_section_headings=True)
+        return [nodes.container("", *self.parse_text_to_nodes(text), classes=[self.name])]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

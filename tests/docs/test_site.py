@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 import time
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -15,8 +18,11 @@ import pytest
 from dpib import catalogue
 from dpib.api import __all__ as public_api
 from dpib.cli.commands import BUILT_IN
+from dpib.grids.grid import read_grid
+from dpib.query import PROTOCOLS
 
 ROOT = Path(__file__).parents[2]
+TWINS = ("utility", "selection", "shortcut", "epsilon")
 SECONDS = 120
 """The build takes about 25 on a busy core; the bound only catches one that hangs or does the work of a test run."""
 
@@ -93,6 +99,29 @@ def test_the_table_of_methods_links_their_pages(pages: dict[Path, Page], built: 
     assert all(links.count(f"../methods/{name}.html") >= 3 for name in own), "in the table, on the card, in the menu"
     text = (built / "reference/methods.html").read_text("utf-8")
     assert -1 < text.find("published relation") < text.find('id="references"'), "the table comes first"
+
+
+def test_every_reviewed_accuracy_is_on_its_methods_page(built: Path) -> None:
+    reviews = list((ROOT / "submissions").glob("lite-v1/*/*/*/review.json"))
+    replaced = {json.loads(path.with_name("record.json").read_text("utf-8"))["supersedes"] for path in reviews}
+    found = 0
+    for path in reviews:
+        page = built / f"methods/{path.parents[1].name}.html"
+        review = json.loads(path.read_text("utf-8"))
+        if page.is_file() and review["accepted"] and not review["invalidated"] and review["record"] not in replaced:
+            scores = (one for one in review["scores"] if not one["classifier"] and one["protocol"] == PROTOCOLS[0])
+            table = page.read_text("utf-8").partition("dpib-method-scores")[2].partition("</table>")[0]
+            assert f"{next(scores)['value']:.1f}" in table, path
+            found += 1
+    assert found > 100
+
+
+def test_the_page_of_results_has_every_finding_with_its_verdict(built: Path) -> None:
+    text = (built / "results.html").read_text("utf-8")
+    for twin in TWINS:
+        for finding in read_grid(ROOT / f"experiments/lite/{twin}.toml").findings:
+            told = text.partition(f">{escape(finding.text, quote=False)}<")[2].partition("</tr>")[0]
+            assert re.search(r">(holds|does not hold|cannot be told)\b", told), finding.text
 
 
 def test_the_public_api_is_documented(built: Path) -> None:
