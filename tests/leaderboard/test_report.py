@@ -23,6 +23,7 @@ from dpib.query import columns_of, find_records, name_of, records_of, results, s
 from dpib_leaderboard.report import tables
 from dpib_leaderboard.report.figures import pareto, pictures
 from dpib_leaderboard.report.page import _timed_on_one, write_report
+from dpib_leaderboard.report.records import records_shown
 
 ROOT = Path(__file__).parents[2]
 ACCURACY = "accuracy[noisy-senv]"
@@ -209,6 +210,30 @@ def test_a_damaged_grid_of_samples_is_left_out_with_a_warning(tmp_path: Path) ->
     with pytest.warns(UserWarning, match="left out: .*grid.png"):
         write_report(read_grid(ROOT / "experiments/lite/utility.toml"), [copy.parents[3]], tmp_path)
     assert "<figure>" not in (tmp_path / "index.html").read_text()
+
+
+def test_a_report_shows_what_reviews_recomputed_and_leaves_out_what_they_refused(tmp_path: Path) -> None:
+    store, runs = tmp_path / "store", tmp_path / "runs"
+    place = "lite-v1/mnist/dp-merf"
+    shipped = results(ROOT / "submissions", dataset="mnist", method="dp-merf", epsilon=10.0)
+    first, second, third = (Path(path) for path in shipped["path"][:3])
+    for folder in (first, second):
+        shutil.copytree(folder, store / place / folder.name)
+    for folder in (first, third):
+        shutil.copytree(folder, runs / place / folder.name, ignore=lambda *_: ["review.json"])
+    reviews = [store / place / folder.name / "review.json" for folder in (first, second)]
+    plain = [json.loads(path.read_text()) for path in reviews]
+    plain[0]["scores"] = [
+        {**one, "value": 12.5} if one["protocol"] == "noisy-senv" else one for one in plain[0]["scores"]
+    ]
+    plain[1]["accepted"] = False
+    for path, content in zip(reviews, plain, strict=True):
+        path.write_text(json.dumps(content))
+    shown = records_shown([runs, store])
+    assert shown.set_index("path")[ACCURACY].to_dict() == {
+        str(store / place / first.name): 12.5,
+        str(runs / place / third.name): shipped[ACCURACY].iloc[2],
+    }
 
 
 def _shipped(grid: str) -> pd.DataFrame:

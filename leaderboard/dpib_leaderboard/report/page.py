@@ -17,9 +17,10 @@ from dpib.files import write_atomically, write_text_atomically
 from dpib.grids.grid import Grid
 from dpib.machine import usual_hardware
 from dpib.paper import REMARK, put_beside
-from dpib.query import COSTS, name_of, records_below, records_of
+from dpib.query import COSTS, name_of, records_of
 from dpib_leaderboard.report import tables
 from dpib_leaderboard.report.figures import Picture, pictures
+from dpib_leaderboard.report.records import records_shown
 from dpib_leaderboard.report.tables import Table
 
 ACCOUNT = (
@@ -88,7 +89,7 @@ def write_report(grid: Grid, folders: Iterable[Path], out: Path) -> list[Judged]
         folders: of runs, or results stores.
         out: made if it is not there.
     """
-    records = records_below(folders)
+    records = records_shown(folders)
     frame = records_of((unit.spec for unit in grid.units), records)
     if frame.empty:
         empty = [judge(finding, frame) for finding in grid.findings]
