@@ -200,7 +200,7 @@ class Workspace:
         differing = begun.unlike(plan)
         if differing:
             raise ConfigError(
-                f"{self.folder} was begun with other {', '.join(differing)}. A half-finished private run is "
+                f"{self.folder} was begun under other conditions ({', '.join(differing)}). A half-finished private run is "
                 "continued by the same code and settings only. Finish it with those, or delete the folder."
             )
 

@@ -141,7 +141,7 @@ def test_a_half_finished_run_is_continued_under_the_same_conditions_only(
     (folder / "run.json").write_text(plan.replace('"device": "cpu"', '"device": "cuda"'))
     result = _call(*RUN, "--device", "cpu")
     assert result.exit_code == 2
-    assert "another device" in result.stderr
+    assert "begun under other conditions (device)" in result.stderr
 
 
 def test_a_finished_run_of_other_presets_is_not_returned_as_this_one(

@@ -150,7 +150,7 @@ def test_the_plan_says_what_stands_how_and_why(small: Path, tmp_path: Path) -> N
     assert standing["dp-means digits ε=1 seed 1"] == ("running", "")
     assert standing["dp-means digits ε=1 seed 0"] == ("missing", ""), "a begun run is continued on any device"
     state, reason = standing["dp-means digits ε=0.2 seed 7"]
-    assert state == "impossible" and "was begun with other settings, dpib code. A half-finished" in reason
+    assert state == "impossible" and "was begun under other conditions (settings, dpib code). A half-finished" in reason
     assert standing["dpdmm digits ε=1 seed 0"] == ("impossible", "method not installed: dpdmm")
     assert "does not use public data" in standing["uniform +omniglot-28 digits ε=1 seed 0"][1]
     assert standing["dp-means digits ε=1 seed 9"] == ("impossible", "needs a GPU; there is none here")

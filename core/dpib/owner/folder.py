@@ -137,7 +137,7 @@ class ReleaseFolder:
         ]
         if differing:
             raise ConfigError(
-                f"{self.out} was begun with other {', '.join(differing)}. Finish it with the same command and "
+                f"{self.out} was begun under other conditions ({', '.join(differing)}). Finish it with the same command and "
                 "the same code, or delete the folder to start anew."
             )
 
