@@ -200,8 +200,8 @@ class Workspace:
         differing = begun.unlike(plan)
         if differing:
             raise ConfigError(
-                f"{self.folder} was begun under other conditions ({', '.join(differing)}). A half-finished private run is "
-                "continued by the same code and settings only. Finish it with those, or delete the folder."
+                f"{self.folder} was begun under other conditions ({', '.join(differing)}). A half-finished private "
+                "run is continued by the same code and settings only. Finish it with those, or delete the folder."
             )
 
     def begin(self, plan: RunPlan) -> None:

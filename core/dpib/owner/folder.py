@@ -137,8 +137,8 @@ class ReleaseFolder:
         ]
         if differing:
             raise ConfigError(
-                f"{self.out} was begun under other conditions ({', '.join(differing)}). Finish it with the same command and "
-                "the same code, or delete the folder to start anew."
+                f"{self.out} was begun under other conditions ({', '.join(differing)}). Finish it with the same "
+                "command and the same code, or delete the folder to start anew."
             )
 
     def pin_images(self, tag: str) -> None:
