@@ -36,8 +36,9 @@ BASELINE = "dp-means"
 @cache
 def _reviewed() -> pd.DataFrame:
     """Return the accepted records of the track, as ``dpib.results`` returns records."""
-    frame = select(rows.table(read_entries(ROOT / "submissions")), track=TRACK)
-    return frame[(frame["trust_level"] > 0) & frame["invalidated"].isna() & frame["superseded_by"].isna()]
+    entries = read_entries(ROOT / "submissions")
+    frame = select(rows.table([one for one in entries if one.level and not one.withdrawn]), track=TRACK)
+    return frame[frame["superseded_by"].isna()]
 
 
 @cache

@@ -157,6 +157,17 @@ def test_the_plan_says_what_stands_how_and_why(small: Path, tmp_path: Path) -> N
     assert plan.unknown == len(plan.standing("missing")) == 7
 
 
+def test_a_begun_run_that_cannot_be_continued_is_named_and_ends_in_an_error(tmp_path: Path) -> None:
+    text = '[base]\ntrack="demo"\ndatasets="digits"\nepsilons=1\n[[runs]]\nmethods="uniform"\nseeds=[0, 1]\n'
+    grid, runs = _write(tmp_path / "two.toml", text), tmp_path / "runs"
+    old = prepare(make_spec("uniform", "digits", 1.0, "demo", 1))
+    Workspace(runs, old.spec).begin(old.plan("cpu").model_copy(update={"method_digest": "0" * 64}))
+    done = CliRunner().invoke(app, ["run", str(grid), "--runs", str(runs), "--quiet", "--device", "cpu"])
+    assert done.exit_code == 1 and "Skipped 1 run: " in done.stderr and "(method code)" in done.stderr
+    assert ".." not in done.stderr.partition("Skipped")[2]
+    assert len(list(runs.rglob("record.json"))) == 1
+
+
 def test_ten_thousand_units_are_planned_quickly(tmp_path: Path) -> None:
     specs = [make_spec("dp-means", "digits", 1 + n // 10 / 100, "demo", n % 10) for n in range(10_000)]
     began = time.monotonic()

@@ -28,7 +28,7 @@ def run_grid(
     """Run what is missing of a grid; parameters as the options of ``dpib run``.
 
     Raises:
-        typer.Exit: 1 if a run failed; 3 if nothing of the grid is possible here.
+        typer.Exit: 1 if a run failed, or one that was begun cannot be continued; 3 if nothing of the grid is possible.
     """
     from dpib.cli.results import print_standings
     from dpib.grids.display import display_of
@@ -43,7 +43,7 @@ def run_grid(
     runner = make_runner(runner_name, settings)
     plan = make_plan(grid, runs, data_dir, device, also, cluster=settings.address is not None)
     if len(plan.standing("impossible")) == len(plan.units):
-        reasons = "; ".join(plan.reasons())
+        reasons = "; ".join(reason.removesuffix(".") for reason in plan.reasons())
         raise PluginError(f"No run of {path} is possible here: {reasons}.")
     tasks = tasks_of(plan, runs, data_dir, device, plugins, timeout_minutes)
     with display_of({task.digest: task.name for task in tasks}, quiet) as display:
@@ -61,10 +61,12 @@ def run_grid(
     for one in plan.standing("running"):
         note(f"Left to another process that is at it: {one.unit.name}.")
     for reason, number in plan.reasons().most_common():
-        note(f"Skipped {number} {'run' if number == 1 else 'runs'}: {reason}.")
+        note(f"Skipped {number} {'run' if number == 1 else 'runs'}: {reason.removesuffix('.')}.")
+    stuck = any(one.begun for one in plan.standing("impossible"))
     failed = [outcome for outcome in outcomes if outcome.state != "done"]
     if failed:
         _print_failures(failed, len(tasks), runs)
+    if failed or stuck:
         raise typer.Exit(1)
 
 

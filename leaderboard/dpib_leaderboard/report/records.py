@@ -19,7 +19,8 @@ def records_shown(folders: Iterable[Path]) -> pd.DataFrame:
     Args:
         folders: of runs, or results stores.
     """
-    entries = [entry for folder in folders for entry in read_entries(folder) if not entry.refused]
+    found = (entry for folder in folders for entry in read_entries(folder))
+    entries = [entry for entry in found if not (entry.refused or entry.withdrawn)]
     entries.sort(key=lambda entry: -entry.level)  # a record that lies in two places is the reviewed one
     rows = [{**row_of(one.shown if one.level else one.record), "path": str(one.path)} for one in entries]
     return pd.DataFrame(rows).drop_duplicates("id", ignore_index=True) if rows else pd.DataFrame()
