@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.nn.utils.parametrize import is_parametrized
 
 from dpib_plugins.nets.generators import LABEL_DIM, ResidualGenerator, SelfAttention
 from dpib_plugins.nets.rendering import BATCH, render, settle_batch_norm
@@ -82,3 +83,9 @@ def test_rendering_in_batches_changes_nothing():
     assert images.shape == (n, 1, 8, 8)
     tail = render(generator, noise[BATCH:], labels[BATCH:], "cpu")
     assert int((images[BATCH:].int() - tail.int()).abs().max()) <= 1
+
+
+def test_all_maps_are_normalised_spectrally_and_the_label_table_is_not():
+    generator = ResidualGenerator((1, 8, 8), 3, 2)
+    maps = [m for m in generator.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
+    assert all(is_parametrized(m, "weight") for m in maps) and not is_parametrized(generator.labels)

@@ -77,7 +77,8 @@ class ResidualGenerator(nn.Module):
         n_classes: rows of the label table.
         g_conv_dim: a quarter of the hidden width.
         z_dim: length of the noise vector.
-        use_spectral_norm: divide every convolution, linear map and the label table by its largest singular value.
+        use_spectral_norm: divide every convolution and linear map by its largest singular value; the label table is free,
+            as published.
 
     Source:
         Brock et al. (2019), BigGAN; sizes as in DPImageBench (2025), section 5.
@@ -132,5 +133,5 @@ def _initialise(model: nn.Module, use_spectral_norm: bool) -> None:
                 nn.init.zeros_(bias)
     if use_spectral_norm:
         for module in list(model.modules()):
-            if isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):
+            if isinstance(module, nn.Conv2d | nn.Linear):
                 spectral_norm(module, eps=1e-6)
