@@ -73,10 +73,34 @@ def test_time_is_limited_and_nobody_stays_behind(tmp_path: Path) -> None:
     ).replace("MARK", repr(mark))
     ended = run(tmp_path, program, Limits(seconds=2))
     assert ended.failure == "was stopped after 2 seconds"
+    assert _has_ended(mark)
+
+
+@needs_jail
+def test_the_first_process_of_a_jail_cannot_leave(tmp_path: Path) -> None:
+    """Neither a session of its own nor a cleared parent-death signal keeps it alive."""
+    mark = f"mark-{os.getpid()}-{time.time_ns()}"
+    program = (
+        f"import contextlib, ctypes, os, time  # {mark}\n"
+        "with contextlib.suppress(PermissionError): os.setsid()\n"
+        "ctypes.CDLL(None).prctl(1, 0, 0, 0, 0)\n"
+        "time.sleep(600)"
+    )
+    assert run(tmp_path, program, Limits(seconds=2)).failure == "was stopped after 2 seconds"
+    assert _has_ended(mark)
+
+
+@needs_jail
+def test_a_jail_cannot_signal_the_process_that_holds_it(tmp_path: Path) -> None:
+    """It would die and leave the first process to nobody; an ordinary account may signal it."""
+    assert run(tmp_path, "import os, sys; sys.exit(f'{os.getpid()} {os.getpgrp()}')").complaint == "1 1"
+
+
+def _has_ended(mark: str) -> bool:
     deadline = time.monotonic() + 5
     while _is_running(mark) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not _is_running(mark)
+    return not _is_running(mark)
 
 
 def _is_running(mark: str) -> bool:

@@ -117,6 +117,7 @@ def limit(limits: Mapping[str, int]) -> None:
 def main(order: Mapping[str, Any], command: list[str]) -> None:
     """Do what the order says, then execute the command."""
     if order["root"] is not None:
+        os.setsid()  # a signal to its own process group must not reach the process outside that holds the namespace
         build_root(**order["root"])
         drop_privileges(order["to_nobody"])
     limit(order["limits"])

@@ -145,7 +145,18 @@ def run_limited(
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the child and whatever it left behind: its process group, and with it the process namespace it made."""
+    """End the child and whatever it left behind: its descendants, in whatever session, and its process group.
+
+    A jail ends with its first process: a descendant that no process group and no parent-death signal is sure to hold.
+    """
+    if process.poll() is None:  # else its number may be another's by now, and its namespace has ended with it
+        os.kill(process.pid, signal.SIGSTOP)  # it starts nothing more, and nobody inside can wake it
+        ended = {process.pid}
+        while left := family_of(process.pid) - ended:
+            for one in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(one, signal.SIGKILL)
+            ended |= left
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
