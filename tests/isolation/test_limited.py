@@ -63,6 +63,33 @@ def test_memory_is_limited_for_all_processes_together(tmp_path: Path) -> None:
     assert "for its processes took more than 512 MiB" in (run(tmp_path, program).stopped or "")
 
 
+@needs_jail
+@pytest.mark.parametrize("where", ["unmapped", "files of a thread", "first thread ended"])
+def test_memory_is_found_wherever_it_is_held(where: str, tmp_path: Path) -> None:
+    fill = "f = os.memfd_create('x')\nfor _ in range(450): os.write(f, bytes(1 << 20))\ntime.sleep(60)"
+    program = {
+        "unmapped": f"import os, time\n{fill}",
+        "files of a thread": (
+            "import ctypes, os, threading, time\n"
+            "def hold():\n"
+            "    assert ctypes.CDLL(None).unshare(0x400) == 0\n"  # CLONE_FILES
+            f"    exec({fill!r}, globals())\n"
+            "threading.Thread(target=hold).start()"
+        ),
+        "first thread ended": (
+            "import ctypes, os, threading, time\n"
+            "def hold():\n"
+            "    time.sleep(0.5); x = bytearray(b'x') * (150 << 20); time.sleep(60)\n"
+            "for _ in range(3):\n"
+            "    if os.fork() == 0:\n"
+            "        threading.Thread(target=hold).start(); ctypes.CDLL(None).pthread_exit(None)\n"
+            "time.sleep(60)"
+        ),
+    }[where]
+    limits = Limits(memory=400 << 20, seconds=20, disk=1 << 30)
+    assert "for its processes took more than 400 MiB" in (run(tmp_path, program, limits).stopped or "")
+
+
 def test_time_is_limited_and_nobody_stays_behind(tmp_path: Path) -> None:
     mark = f"mark-{os.getpid()}-{time.time_ns()}"
     program = (

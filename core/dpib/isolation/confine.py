@@ -68,7 +68,7 @@ def build_root(base: str, folders: Sequence[Sequence[str]], writable: str, scrat
         base: an empty folder.
         folders: pairs of source and place in the new root, read-only.
         writable: folder that appears as ``/run-folder``.
-        scratch_bytes: size of the private ``/tmp``, which lies in memory.
+        scratch_bytes: size of the private ``/tmp``, and of the private ``/dev/shm``; both lie in memory.
     """
     _mount("tmpfs", base, "tmpfs", _NOSUID | _NODEV, "size=4m,mode=755")
     root = base + "/root"

@@ -85,7 +85,7 @@ class Jail:
     Attributes:
         base: an empty folder that the new root is mounted on.
         folders: where a folder or file of this machine appears, read-only.
-        scratch_bytes: size of the private ``/tmp``.
+        scratch_bytes: size of the private ``/tmp``, and of the private ``/dev/shm``.
     """
 
     base: Path

@@ -1,8 +1,9 @@
 """Starts a child process with hard limits and watches it: the one way in which dpib runs what it does not trust.
 
 Enforced by the kernel, per process: address space, CPU time, file size, open files, processes, no core dumps, no new
-privileges. Enforced by the watch, every 0.2 seconds, over all processes of the child together: resident memory, bytes
-and files on the disk, and the clock. The environment holds what is listed and nothing else.
+privileges. Enforced by the watch, every 0.2 seconds, over all processes of the child together: resident memory, in a
+jail with open files in memory that have no name, bytes and files on the disk, and the clock. The environment holds what
+is listed and nothing else.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Limits:
     """What a child may use.
 
     Attributes:
-        memory: bytes of address space of each process, and of resident memory of all together.
+        memory: bytes of address space of each process, and of memory of all together.
         seconds: on the clock; each process may use four times that of CPU time (one per core).
         disk: bytes of each file, and of the writable folder in all.
         processes: processes and threads, in a jail; outside it the kernel would count the whole account's.
@@ -215,11 +216,15 @@ class _Watch:
         if len(self.received) > limits.stream:
             return f"for it sent more than {limits.stream} bytes"
         family = family_of(self._process.pid)
-        if resident_bytes(family) > limits.memory:
+        memory, deleted = resident_bytes(family), 0
+        if self._folder is not None:
+            deleted, elsewhere = deleted_bytes(family, self._folder)
+            memory += elsewhere  # a jail can write nowhere else but in memory
+        if memory > limits.memory:
             return f"for its processes took more than {limits.memory >> 20} MiB of memory"
         if self._folder is not None:
             size, count = folder_use(self._folder)
-            size += deleted_bytes(family, self._folder)
+            size += deleted
             if size > limits.disk or count > _MOST_FILES:
                 return f"for it wrote {size >> 20} MiB in {count} files; {limits.disk >> 20} MiB are allowed"
         return None
@@ -240,26 +245,41 @@ def family_of(ancestor: int) -> set[int]:
     return family
 
 
+def _threads_of(process: int) -> list[str]:
+    """Return the folders in ``/proc`` of a process's threads: each may have files of its own, and the first may end."""
+    with contextlib.suppress(OSError):
+        return [f"/proc/{process}/task/{thread}" for thread in os.listdir(f"/proc/{process}/task")]  # noqa: PTH208
+    return []
+
+
 def resident_bytes(family: Iterable[int]) -> int:
     """Return the resident memory of processes; pages that they share count each time."""
     pages = 0
     for one in family:
-        with contextlib.suppress(OSError, IndexError, ValueError):
-            pages += int(Path(f"/proc/{one}/statm").read_text().split()[1])
+        seen = [0]
+        for thread in _threads_of(one):
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                seen.append(int(Path(thread, "statm").read_text().split()[1]))
+        pages += max(seen)
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def deleted_bytes(family: Iterable[int], folder: Path) -> int:
-    """Return what deleted files that are still open take on the folder's disk."""
-    device, found = folder.stat().st_dev, {}
-    for one in family:
-        with contextlib.suppress(OSError):
-            for name in os.listdir(f"/proc/{one}/fd"):  # noqa: PTH208
+def deleted_bytes(family: Iterable[int], folder: Path) -> tuple[int, int]:
+    """Return what deleted files that are still open take on the folder's disk, and what they take elsewhere.
+
+    A file that never had a name, such as one of ``memfd_create``, counts as deleted; all its pages do, mapped or not.
+    """
+    found: dict[tuple[int, int], int] = {}
+    for thread in (thread for one in family for thread in _threads_of(one)):
+        with contextlib.suppress(OSError), os.scandir(f"{thread}/fd") as entries:
+            for entry in entries:
                 with contextlib.suppress(OSError):
-                    file = Path(f"/proc/{one}/fd/{name}").stat()
-                    if file.st_nlink == 0 and file.st_dev == device:
-                        found[file.st_ino] = file.st_blocks * 512
-    return sum(found.values())
+                    file = entry.stat()
+                    if file.st_nlink == 0:
+                        found[file.st_dev, file.st_ino] = file.st_blocks * 512
+    device = folder.stat().st_dev
+    on_disk = sum(size for (where, _), size in found.items() if where == device)
+    return on_disk, sum(found.values()) - on_disk
 
 
 def folder_use(folder: Path) -> tuple[int, int]:
