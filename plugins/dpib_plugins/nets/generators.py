@@ -77,7 +77,7 @@ class ResidualGenerator(nn.Module):
         n_classes: rows of the label table.
         g_conv_dim: a quarter of the hidden width.
         z_dim: length of the noise vector.
-        use_spectral_norm: divide every convolution and linear map by its largest singular value; the label table is free,
+        use_spectral_norm: divide every convolution and linear map, not the label table, by its largest singular value,
             as published.
 
     Source:
