@@ -201,7 +201,7 @@ def test_presets_are_tables_xv_to_xvii(name, dataset, epsilon):
         ("pdp-diffusion", 64, (1_987, 16)),
         ("pdp-diffusion", 128, (1_987, 4)),
         ("dp-ldm-sd", 64, (1_987, 16)),
-        ("dp-ldm-sd", 128, (3_974, 4)),
+        ("dp-ldm-sd", 128, (3_974, 32)),
     ],
 )
 def test_larger_faces_have_their_own_settings(name, resolution, expected):

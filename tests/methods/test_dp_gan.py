@@ -38,6 +38,20 @@ TINY = DpGanConfig(
 )
 
 
+@pytest.fixture
+def pools(monkeypatch):
+    """The labels of every pool of fakes that is made."""
+    seen, refill = [], FakePool.refill
+
+    def look(self, images, labels, generator):
+        seen.append(labels.clone())
+        refill(self, images, labels, generator)
+        assert torch.equal(self.labels, labels)
+
+    monkeypatch.setattr(FakePool, "refill", look)
+    return seen
+
+
 @pytest.mark.parametrize(("shape", "n_classes", "expected"), [((3, 32, 32), 2, 1_647_847)])
 def test_the_discriminator_has_the_published_number_of_parameters(shape, n_classes, expected):
     assert sum(p.numel() for p in ProjectionDiscriminator(shape, n_classes, 80).parameters()) == expected
@@ -83,12 +97,14 @@ def test_the_release_is_the_sum_of_jointly_clipped_gradients_of_both_passes(tmp_
     data, noise = digits[:20], RecordingNoise(bytes(range(32)))
     harness = Harness(tmp_path, data, noise=noise)
     oracle_method = DpGan(TINY, harness.task, Harness(tmp_path / "oracle", data).context)
-    oracle_method._opponent("fit gan", torch.arange(10), oracle_method.context)  # fills the pool as the run does
+    pool = oracle_method._opponent(
+        "fit gan", torch.arange(10), TINY, oracle_method.context
+    ).pool  # filled as in the run
     parameters = list(oracle_method.discriminator.parameters())
     oracle = [torch.zeros_like(p) for p in parameters]
     norms = []
     for image, label in zip(data.images, data.labels, strict=True):
-        rows = torch.autograd.grad(oracle_method.hinge(image[None], label[None]).sum(), parameters)
+        rows = torch.autograd.grad(oracle_method.hinge(pool, image[None], label[None]).sum(), parameters)
         norms.append(float(torch.cat([row.flatten() for row in rows]).norm()))
         oracle = [o + row * min(1.0, TINY.clipping_norm / norms[-1]) for o, row in zip(oracle, rows, strict=True)]
     assert max(norms) > TINY.clipping_norm
@@ -174,7 +190,9 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not_been(tmp_path, digits, bala
 
 
 @pytest.mark.parametrize("labels", ["conditional", "unconditional"])
-def test_pretraining_touches_no_private_data_and_learns_the_labels_of_public_images(harness, digits, balanced, labels):
+def test_pretraining_touches_no_private_data_and_learns_the_labels_of_public_images(
+    harness, digits, balanced, pools, labels
+):
     public = digits[:100] if labels == "conditional" else LabelledImages(digits.images[:100], torch.zeros(100).long())
     method = DpGan(TINY, harness.task, harness.context)
     before, seen = method.generate(balanced), labels_learnt(method.generator)
@@ -182,7 +200,7 @@ def test_pretraining_touches_no_private_data_and_learns_the_labels_of_public_ima
     method.pretrain(PublicDataset(DIGITS, public), cache)
     assert len(seen) == TINY.pretrain_steps // TINY.discriminator_steps
     assert torch.equal(torch.cat(seen).unique(), public.labels.unique())
-    assert len(method.pool.labels.unique()) == (1 if labels == "unconditional" else TINY.fakes)
+    assert len(pools[-1].unique()) == (1 if labels == "unconditional" else TINY.fakes)
     assert not torch.equal(before, method.generate(balanced))
     assert harness.ledger.charges == ()
 
@@ -199,18 +217,23 @@ def test_a_warm_up_goes_on_from_the_pretrained_weights_for_its_own_number_of_ste
     assert 0 < moved < 3 * 2 * config.learning_rate
 
 
-def test_batches_and_pools_smaller_than_the_number_of_classes_visit_all_of_them(tmp_path, digits):
+def test_fakes_and_the_generators_batch_are_no_more_than_public_images_while_pretraining(harness, digits, pools):
+    """Published: 1,024 of each, where the private stage has 4,096 (Table XVII)."""
+    method = DpGan(TINY.model_copy(update={"pretrain_batch": 3}), harness.task, harness.context)
+    seen = labels_learnt(method.generator)
+    method.pretrain(PublicDataset(DIGITS, digits[:100]), harness.context.within("pretrain"))
+    assert {len(labels) for labels in pools} == {len(labels) for labels in seen} == {3}
+    pools.clear()
+    method.fit(harness.private)
+    assert {len(labels) for labels in pools} == {TINY.fakes}
+    assert len(seen[-1]) == TINY.generator_batch
+
+
+def test_batches_and_pools_smaller_than_the_number_of_classes_visit_all_of_them(tmp_path, digits, pools):
     config = TINY.model_copy(update={"steps": 9, "batch_size": 20, "generator_batch": 3, "fakes": 4})
     harness = Harness(tmp_path, digits[:20])
     method = DpGan(config, harness.task, harness.context)
-    seen, pools, refill = labels_learnt(method.generator), [], method.pool.refill
-
-    def look(images, labels, generator):
-        pools.append(labels.clone())
-        refill(images, labels, generator)
-        assert torch.equal(method.pool.labels, labels)
-
-    method.pool.refill = look
+    seen = labels_learnt(method.generator)
     method.fit(harness.private)
     assert torch.equal(torch.cat(seen), torch.arange(4 * 3) % 10)
     assert torch.equal(torch.cat(pools), torch.arange(10 * 4) % 10)
@@ -220,7 +243,7 @@ def test_the_average_forgets_the_first_weights_of_a_short_training(tmp_path, dig
     """After twenty updates the published decay alone would leave 98 % of them."""
     harness = Harness(tmp_path, digits[:20])
     method = DpGan(TINY.model_copy(update={"averaging": 0.999}), harness.task, harness.context)
-    average = method._opponent("fit gan", torch.arange(10), harness.context)._average
+    average = method._opponent("fit gan", torch.arange(10), method.config, harness.context)._average
     for value in (0.0, *[1.0] * 20):
         for parameter in method.generator.parameters():
             parameter.data.fill_(value)
@@ -234,7 +257,7 @@ def test_chunks_add_up_to_the_gradient_of_the_whole_batch(tmp_path, digits):
         harness = Harness(tmp_path / str(size), digits[:20])
         config = TINY.model_copy(update={"generator_physical_batch": size, "discriminator_steps": 1})
         method = DpGan(config, harness.task, harness.context)
-        opponent = method._opponent("fit gan", torch.arange(10), harness.context)
+        opponent = method._opponent("fit gan", torch.arange(10), config, harness.context)
         method.generator.eval()  # batch norm averages over a chunk
         for module in method.generator.modules():
             if isinstance(module, torch.nn.BatchNorm2d):

@@ -84,10 +84,11 @@ def test_a_variation_starts_at_the_first_level_not_above_the_schedule():
         seen.append((float(sigma[0]), labels.tolist()))
         return torch.zeros_like(noisy)
 
-    api, levels = OwnDiffusion(denoiser, (1, 4, 4), 10, 100, "cpu"), Sampler("euler", 10).levels()
+    sampler = Sampler("euler", 10, lowest=0.1)
+    api, levels = OwnDiffusion(denoiser, torch.tensor([7]), (1, 4, 4), sampler, 100, "cpu"), sampler.levels()
     generator, labels = torch.Generator().manual_seed(0), torch.tensor([1, 2])
     samples = api.random(labels, generator)
-    assert len(seen) == 10 and seen[0][0] == pytest.approx(SIGMA_MAX) and seen[0][1] == [1, 2]
+    assert len(seen) == 10 and seen[0] == (pytest.approx(SIGMA_MAX), [7, 7]) and seen[-1][0] == pytest.approx(0.1)
     assert torch.equal(samples.images, torch.full((2, 1, 4, 4), 128, dtype=torch.uint8))
     for degree in (0.1, 0.5, 0.9, 1.0):
         seen.clear()
@@ -96,3 +97,22 @@ def test_a_variation_starts_at_the_first_level_not_above_the_schedule():
         assert seen[0][0] == pytest.approx(allowed[0]) and len(seen) == len(allowed)
     assert api.variation(samples, labels, 0.0, generator) is samples
     assert cosine_level(0.0) < 0.02 and cosine_level(1.0) == SIGMA_MAX
+
+
+def test_candidates_of_a_class_have_any_learnt_label_and_keep_it():
+    """A public label says nothing about the private class of the same number."""
+    seen = []
+
+    def denoiser(noisy, sigma, labels):
+        seen.append(labels)
+        return torch.zeros_like(noisy)
+
+    api = OwnDiffusion(denoiser, torch.tensor([0, 3, 5]), (1, 4, 4), Sampler("euler", 2), 100, "cpu")
+    generator, labels = torch.Generator().manual_seed(0), torch.zeros(300, dtype=torch.int64)
+    samples = api.random(labels, generator)
+    drawn = torch.cat(seen[::2])
+    assert drawn.unique().tolist() == [0, 3, 5] and int(drawn.bincount()[[0, 3, 5]].min()) > 60
+    seen.clear()
+    parents = torch.arange(0, 300, 2)
+    api.variation(samples.take(parents), labels[parents], 0.5, generator)
+    assert torch.equal(torch.cat(seen), drawn[parents])  # one level each, in parts of 100

@@ -6,8 +6,11 @@ from dpib import catalogue, config
 from dpib.privacy.events import SampledGaussian
 from dpib.privacy.ledger import Budget, LedgerFile, PrivacyLedger
 from dpib.spec import RunSpec, delta_for
+from dpib_plugins import pdp_diffusion
+from dpib_plugins.pdp_diffusion.method import PdpDiffusion
 from dpib_plugins.pe import dpib_synthesizers
 from dpib_plugins.pe.method import PeConfig
+from dpib_plugins.pe.own import cosine_level
 
 (METHOD,) = dpib_synthesizers()
 SENSITIVE = [card for card in catalogue.datasets() if card.role == "sensitive"]
@@ -90,7 +93,10 @@ def test_own_diffusion_skips_as_many_of_its_hundred_levels_as_the_published_mode
     assert own.schedule() == pytest.approx([1 - number / 100 for number in skipped])
 
 
-def test_small_tracks_use_own_diffusion_as_they_did():
-    for track, dataset in (("lite-v1", "mnist"), ("demo-v1", "digits")):
-        own = settings(track, dataset, 10.0, "own-diffusion")
-        assert own.own_sampling_steps is None and own.schedule() == own.degrees
+@pytest.mark.parametrize("dataset", ["mnist", "cifar10-jpeg75"])
+def test_on_lite_own_diffusion_ends_where_its_network_knows_its_way_and_starts_variations_above(dataset):
+    own = settings("lite-v1", dataset, 10.0, "own-diffusion")
+    spec = RunSpec(method="pdp-diffusion", dataset=dataset, epsilon=10.0, track="lite-v1")
+    shared = config.resolve(pdp_diffusion.dpib_synthesizers()[0], PdpDiffusion.Config, spec).config
+    assert own.own_level_min == shared.sampling_level_min
+    assert min(cosine_level(degree) for degree in own.schedule()) > own.own_level_min

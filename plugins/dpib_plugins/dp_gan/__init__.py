@@ -25,7 +25,8 @@ CARD = MethodCard(
         "record. Pairing by position would change the partners of all records after one that is added.",
         "The sample rate is the batch over the nominal size; the benchmark's is one over the number of batches.",
         "Labels of generated batches are balanced instead of drawn.",
-        "Batch-norm statistics are taken anew from generated batches after training, instead of running averages.",
+        "Batch-norm statistics are taken anew from generated batches after training, instead of running averages. "
+        "The discriminator's fakes come from batch norm in training mode; the benchmark's from evaluation mode.",
         "The label tables have one row per private class; public labels are taken modulo the number of classes.",
     ),
 )

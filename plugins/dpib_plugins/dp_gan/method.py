@@ -18,6 +18,8 @@ Deviations: see ``deviations`` of the card.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -73,10 +75,9 @@ class DpGan(Synthesizer):
             self.discriminator = ProjectionDiscriminator(task.shape, task.n_classes, self.config.d_conv_dim)
         self.discriminator.to(context.device)
         self.generator = generator.to(memory_format=torch.channels_last).to(context.device)
-        self.pool = FakePool(task.shape, self.config.fakes).to(context.device)
 
     def pretrain(self, public: PublicDataset, context: RunContext) -> None:
-        """Play the same game on public images, without clipping and noise."""
+        """Play the same game on public images, without clipping and noise; fakes are no more than real images."""
         self._play("pretrain gan", public.data, self.config.pretrain_steps, context)
 
     def warm_up(self, images: PublicDataset, context: RunContext) -> None:
@@ -84,13 +85,15 @@ class DpGan(Synthesizer):
         self._play("warm up gan", images.data, self.config.warm_up_steps, context)
 
     def _play(self, name: str, data: LabelledImages, steps: int, context: RunContext) -> None:
-        opponent, adam = self._opponent(name, data.labels.unique(), context), self._adam()
+        batch = self.config.pretrain_batch
+        sizes = {key: min(getattr(self.config, key), batch) for key in ("fakes", "generator_batch")}
+        opponent = self._opponent(name, data.labels.unique(), self.config.model_copy(update=sizes), context)
+        adam = self._adam()
         carry = opponent.carry | {"discriminator": self.discriminator, "discriminator adam": adam}
-        batch = (self.config.pretrain_batch,)
         for step in context.steps(name, steps, carry):
-            chosen = torch.randint(len(data), batch, generator=context.seeds.torch(name, step))
+            chosen = torch.randint(len(data), (batch,), generator=context.seeds.torch(name, step))
             images, labels = data.images[chosen].to(context.device), data.labels[chosen].to(context.device)
-            loss = self.hinge(images, labels).mean()
+            loss = self.hinge(opponent.pool, images, labels).mean()
             adam.zero_grad()
             loss.backward(inputs=list(self.discriminator.parameters()))
             adam.step()
@@ -105,10 +108,10 @@ class DpGan(Synthesizer):
             sample_rate=min(1.0, config.batch_size / self.task.nominal_size),
             clipping_norm=config.clipping_norm,
         )
-        opponent = self._opponent("fit gan", torch.arange(self.task.n_classes), self.context)
+        opponent = self._opponent("fit gan", torch.arange(self.task.n_classes), config, self.context)
         private.train(
             self.discriminator,
-            self.hinge,
+            partial(self.hinge, opponent.pool),
             plan,
             label="discriminator",
             optimizer=self._adam(),
@@ -118,11 +121,11 @@ class DpGan(Synthesizer):
         )
         opponent.finish()
 
-    def hinge(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss of each record and its partner, float (B,), for uint8 images (B, C, H, W)."""
-        partners = self.pool.partners(images, labels)
+    def hinge(self, pool: FakePool, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of each record and its partner in the pool, float (B,), for uint8 images (B, C, H, W)."""
+        partners = pool.partners(images, labels)
         real = self.discriminator(images.float() / 127.5 - 1, labels)
-        fake = self.discriminator(2 * self.pool.images[partners] - 1, self.pool.labels[partners])
+        fake = self.discriminator(2 * pool.images[partners] - 1, pool.labels[partners])
         return F.relu(1 - real) + F.relu(1 + fake)
 
     @torch.no_grad()
@@ -135,5 +138,6 @@ class DpGan(Synthesizer):
     def _adam(self) -> torch.optim.Adam:
         return torch.optim.Adam(self.discriminator.parameters(), self.config.learning_rate, betas=(0.0, 0.999))
 
-    def _opponent(self, name: str, classes: Tensor, context: RunContext) -> Opponent:
-        return Opponent(name, self.generator, self.discriminator, self.pool, classes, self.config, context)
+    def _opponent(self, name: str, classes: Tensor, config: DpGanConfig, context: RunContext) -> Opponent:
+        pool = FakePool(self.task.shape, config.fakes).to(context.device)
+        return Opponent(name, self.generator, self.discriminator, pool, classes, config, context)

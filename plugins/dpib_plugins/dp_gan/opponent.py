@@ -55,7 +55,7 @@ class Opponent:
     ) -> None:
         self._name, self._config, self._context = name, config, context
         self._classes = classes.to(context.device)
-        self._generator, self._discriminator, self._pool = generator.train(), discriminator, pool
+        self._generator, self._discriminator, self.pool = generator.train(), discriminator, pool
         self._adam = torch.optim.Adam(generator.parameters(), config.generator_learning_rate, betas=(0.0, 0.999))
         self._average = moving_average(generator, config.averaging)
         self.carry: dict[str, nn.Module | torch.optim.Optimizer] = {
@@ -92,10 +92,10 @@ class Opponent:
 
     @torch.no_grad()
     def _refill(self, step: int) -> None:
-        n = len(self._pool.images)
+        n = len(self.pool.images)
         labels = in_turn(self._classes, step * n, n)
         images = [self._generated(*part) for part in self._parts(self._noise("fakes", step, n), labels)]
-        self._pool.refill(torch.cat(images), labels, self._context.seeds.torch(f"{self._name} pairing", step))
+        self.pool.refill(torch.cat(images), labels, self._context.seeds.torch(f"{self._name} pairing", step))
 
     def _generated(self, noise: Tensor, labels: Tensor) -> Tensor:
         with precision(self._context.device, self._config.bfloat16):

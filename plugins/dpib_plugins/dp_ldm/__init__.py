@@ -28,6 +28,8 @@ CARD = MethodCard(
         "The class table has one row per private class; public labels are taken modulo the number of classes. The "
         "benchmark has 1,001 rows.",
         "The last DDIM step returns the clean estimate; the benchmark's ends one time step earlier.",
+        "Averaged weights are fine-tuned and generate, and latents are divided by their public standard deviation; the "
+        "benchmark's code takes the raw weights and latents as they are.",
     ),
 )
 

@@ -32,6 +32,8 @@ CARD = MethodCard(
         "Noise comes from the operating system, not from a seed; labels of generated images are balanced.",
         "In pretraining, public labels are taken modulo the number of classes; the benchmark has 1,001 labels.",
         "The last DDIM step returns the clean estimate; the benchmark's ends one time step earlier.",
+        "Averaged weights are fine-tuned and generate, and latents are divided by their public standard deviation; the "
+        "benchmark's code takes the raw weights and latents as they are.",
     ),
 )
 

@@ -27,6 +27,9 @@ CARD = MethodCard(
         "A record's part is a public hash of the record, so parts have about, not exactly, equal sizes.",
         "Labels of generated batches are balanced; a critic compares a record with generated images of its label.",
         "Generated images that critics train on come from the step's generator, a pool for each step.",
+        "Networks have the published sizes, but a critic's score and label table are not normalised spectrally, and "
+        "the generator has ReLU before the first convolution of each block and both ReLU and pixel norm before its "
+        "last layer, instead of both after its first one. Images of 28 pixels are the centre of 32.",
     ),
 )
 

@@ -38,7 +38,8 @@ class Generator(nn.Module):
         z_dim: number of coins.
 
     Source:
-        Chen, Orekondy, Fritz (2020), residual generator of the published code.
+        Chen, Orekondy, Fritz (2020), residual generator of the published code, in its sizes; where activations and
+        norms stand differs, as ``deviations`` of the card say.
     """
 
     def __init__(self, shape: tuple[int, int, int], n_classes: int, width: int, z_dim: int) -> None:

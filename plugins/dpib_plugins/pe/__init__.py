@@ -22,8 +22,8 @@ CARD = MethodCard(
     deviations=(
         "The presets demo and lite use a simulator, which draws outlines named like the classes: it knows no data "
         "and is no foundation model. The paper's ImageNet-64 model is refused: no SHA-256 of its weights is known.",
-        "Own diffusion (PE-SD) uses the averaged weights and all classes; the benchmark's code never loads the "
-        "averages and asks for class 0 only.",
+        "Own diffusion (PE-SD) uses the averaged weights and public labels drawn at random; the benchmark's code never "
+        "loads the averages and asks for class 0 only.",
         "One charge covers all histograms, calibrated by PLD together with everything else that the run spends.",
         "The threshold is given in standard deviations of the noise, 1.7 or 2.6, within 11 % of the published counts.",
         "A class with no candidate above the threshold draws parents uniformly; the benchmark's code divides by zero.",

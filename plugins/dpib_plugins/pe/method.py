@@ -40,6 +40,7 @@ from dpib.api import (
 )
 from dpib_plugins.diffusion.edm import denoise
 from dpib_plugins.diffusion.public import pretrained
+from dpib_plugins.diffusion.samplers import SIGMA_MAX, SIGMA_MIN, Sampler
 from dpib_plugins.diffusion.settings import PretrainingConfig
 from dpib_plugins.pe.features import feature_map, on_grid
 from dpib_plugins.pe.own import OwnDiffusion
@@ -91,6 +92,9 @@ class PeConfig(MethodConfig):
     )
     own_sampling_steps: int | None = Field(
         default=None, ge=1, description="own-diffusion: takes the place of sampling_steps; none: those are taken"
+    )
+    own_level_min: float = Field(
+        default=SIGMA_MIN, gt=0, lt=SIGMA_MAX, description="own-diffusion: noise level at which sampling ends"
     )
     api_batch_size: int = Field(default=2_000, ge=1, description="images that a diffusion model makes at once")
     pipeline: str = Field(default="", description="diffusers: name on the Hugging Face Hub")
@@ -147,8 +151,9 @@ class PrivateEvolution(Synthesizer):
         self.network = pretrained(config.diffusion, self.task, public.data, context).eval()
         self._api = OwnDiffusion(
             partial(denoise, self.network),
+            public.data.labels.unique(),
             self.task.shape,
-            config.own_sampling_steps or config.sampling_steps,
+            Sampler("euler", config.own_sampling_steps or config.sampling_steps, lowest=config.own_level_min),
             config.api_batch_size,
             self.context.device,
         )
