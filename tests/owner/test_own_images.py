@@ -13,11 +13,15 @@ import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from own_folder import deep_png
 from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from dpib.data.own import check_classes, count_own, found_classes, read_classes, read_own
 from dpib.data.pixels import Preprocessing, read_pixels
+from dpib.data.readers import read_images
 from dpib.errors import ConfigError, DataError
+from dpib.spec import TaskInfo
 
 GREY = Preprocessing(side=8)
 CLASSES = ("a", "b")
@@ -108,6 +112,16 @@ def _half_transparent() -> bytes:
     return encoded(image)
 
 
+def _deep_tiff() -> bytes:
+    """8x8 pixels of RGB, 16 bits a channel."""
+    pixels = np.full((8, 8, 3), 4095, "<u2").tobytes()
+    tags = ImageFileDirectory_v2()
+    fields = {256: 8, 257: 8, 258: (16, 16, 16), 259: 1, 262: 2, 273: 0, 277: 3, 278: 8, 279: len(pixels)}
+    for tag, value in fields.items():
+        tags[tag] = value
+    return b"II*\0\x08\0\0\0" + tags.tobytes(8) + pixels
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
@@ -119,13 +133,31 @@ def _half_transparent() -> bytes:
         (_half_transparent(), "transparent"),
         (encoded(Image.fromarray(np.zeros((8, 8), np.float32)), "TIFF"), "colour mode F"),
         (encoded(random_image(), "BMP"), "cannot be decoded"),
+        (deep_png(2, 4095), "colour mode RGB of 16"),
+        (deep_png(4, 4095), "of 16"),
+        (deep_png(6, 4095), "colour mode RGBA of 16"),
+        (_deep_tiff(), "colour mode RGB of 16"),
     ],
-    ids=["truncated", "text", "empty", "animated", "cmyk", "transparent", "float", "bmp"],
+    ids=[
+        *("truncated", "text", "empty", "animated", "cmyk", "transparent", "float", "bmp"),
+        *("16-bit rgb", "16-bit grey with alpha", "16-bit rgba", "16-bit tiff"),
+    ],
 )
 def test_odd_files_are_refused_by_name(tmp_path: Path, content: bytes, complaint: str) -> None:
     folder = folder_of(tmp_path, {"a/fine.png": encoded(random_image()), "b/odd.png": content})
     with pytest.raises(DataError, match=rf"odd\.png.*{complaint}"):
         read_own(folder, CLASSES, GREY)
+
+
+def test_readers_of_synthetic_sets_do_not_cut_to_eight_bits_either(tmp_path: Path) -> None:
+    task = TaskInfo(dataset="x", shape=(3, 8, 8), classes=CLASSES, nominal_size=100)
+    folder = folder_of(tmp_path / "set", {"a/deep.png": deep_png(2, 4095)})
+    pyarrow.parquet.write_table(
+        pyarrow.table({"image": [{"bytes": deep_png(2, 4095), "path": None}], "label": [0]}), tmp_path / "set.parquet"
+    )
+    for path in (folder, tmp_path / "set.parquet"):
+        with pytest.raises(DataError, match="expected 8 bits a channel"):
+            read_images(path, task)
 
 
 def test_opaque_alpha_and_palettes_are_read() -> None:

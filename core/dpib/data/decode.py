@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from dpib.data.images import LabelledImages
+from dpib.data.pixels import bits_per_channel
 from dpib.data.steps import apply_steps
 from dpib.dataset_spec import Step
 from dpib.errors import DataError
@@ -125,6 +126,9 @@ def _pixels(encoded: bytes, what: str, how: Decoding) -> np.ndarray:
     channels, height, width = how.shape
     try:
         with Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG")) as opened:
+            bits = bits_per_channel(opened)
+            if bits > 8:
+                raise DataError(f"{what}: expected 8 bits a channel, got {bits}. Convert it first.")
             image = apply_steps(opened, how.steps, (width, height)) if how.steps else opened
             if (image.mode, image.size) != (_MODES[channels], (width, height)):
                 raise DataError(

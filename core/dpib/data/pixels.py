@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 from pydantic import Field, field_validator
 
 from dpib.errors import DataError
@@ -21,6 +23,7 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom"
 _DICOM = frozenset({".dcm", ".dicom"})
 _FORMATS = ("PNG", "JPEG", "TIFF")
 _DEEP = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
+_EIGHT_BITS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA"})
 _DICOM_INSTALL = "pip install 'dpib[dicom]'"
 
 
@@ -74,7 +77,7 @@ def read_pixels(source: Path | bytes, what: str, how: Preprocessing) -> np.ndarr
 
     Raises:
         DataError: if it is damaged, animated, of a kind whose brightness or colours are not defined here, or deeper
-            than 8 bits without a window. The message names the image: for its owner only.
+            than 8 bits and not grey, or without a window. The message names the image: for its owner only.
     """
     if isinstance(source, Path) and source.suffix.lower() in _DICOM:
         image = _read_dicom(source, what, how)
@@ -90,6 +93,19 @@ def read_pixels(source: Path | bytes, what: str, how: Preprocessing) -> np.ndarr
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
+def bits_per_channel(image: ImageFile) -> int:
+    """Return the bits that a PNG, JPEG or TIFF stores for each channel, or 8 where a PNG has fewer.
+
+    The mode does not tell them: Pillow reads 16-bit RGB as RGB and keeps the high bytes.
+
+    Args:
+        image: opened by Pillow, not decoded yet.
+    """
+    if isinstance(image, TiffImageFile):
+        return int(max(image.tag_v2.get(BITSPERSAMPLE, (1,))))
+    return 16 if any(str(tile[3]).endswith(";16B") for tile in image.tile) else 8
+
+
 def _read_image(source: Path | bytes, what: str, how: Preprocessing) -> Image.Image:
     """Return an image in mode L or RGB."""
     try:
@@ -99,6 +115,7 @@ def _read_image(source: Path | bytes, what: str, how: Preprocessing) -> Image.Im
             with Image.open(stream, formats=_FORMATS) as opened:
                 if getattr(opened, "n_frames", 1) != 1:
                     raise DataError(f"{what}: has several frames or pages. Give one image per file.")
+                bits = bits_per_channel(opened)
                 image = ImageOps.exif_transpose(opened)
                 image.load()
     except (
@@ -112,19 +129,17 @@ def _read_image(source: Path | bytes, what: str, how: Preprocessing) -> Image.Im
         raise DataError(f"{what}: cannot be decoded as PNG, JPEG or TIFF ({error}).") from error
     if image.mode in _DEEP:
         return _windowed(np.asarray(image), what, how)
+    if bits > 8 or image.mode not in _EIGHT_BITS:
+        raise DataError(
+            f"{what}: expected grey or RGB of 8 bits a channel, got colour mode {image.mode} of {bits}. Convert it to "
+            "8-bit RGB or grey, or to 16-bit grey with --window."
+        )
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         image = image.convert("RGBA")
         if np.asarray(image)[..., 3].min() < 255:
             raise DataError(f"{what}: has transparent pixels. Flatten it on the background that is meant.")
         return image.convert("RGB")
-    if image.mode == "P":
-        return image.convert("RGB")
-    if image.mode not in ("1", "L", "RGB"):
-        raise DataError(
-            f"{what}: expected grey or RGB, got colour mode {image.mode}. Convert it to 8-bit RGB or grey, or "
-            "to 16-bit grey with --window."
-        )
-    return image
+    return image.convert("RGB") if image.mode == "P" else image
 
 
 def _windowed(values: np.ndarray, what: str, how: Preprocessing) -> Image.Image:

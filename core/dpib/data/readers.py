@@ -11,6 +11,7 @@ from PIL import Image
 
 from dpib.data.imagefile import load_parquet
 from dpib.data.images import LabelledImages
+from dpib.data.pixels import bits_per_channel
 from dpib.errors import DataError
 from dpib.spec import TaskInfo
 
@@ -73,9 +74,11 @@ def _read_image(file: Path, shape: tuple[int, int, int]) -> np.ndarray:
         with Image.open(file, formats=("PNG", "JPEG")) as image:
             if image.size != (width, height):
                 raise DataError(f"{file}: expected {width}x{height} pixels, got {image.size[0]}x{image.size[1]}.")
-            if image.mode not in _MODES:
+            bits = bits_per_channel(image)
+            if bits > 8 or image.mode not in _MODES:
                 raise DataError(
-                    f"{file}: expected 8 bits a channel without transparency, got mode {image.mode}. Convert it first."
+                    f"{file}: expected 8 bits a channel without transparency, got mode {image.mode} of {bits}. "
+                    "Convert it first."
                 )
             pixels = np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
