@@ -220,6 +220,9 @@ def test_parquet_labels_follow_their_names(tmp_path: Path) -> None:
 def test_odd_parquet_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="label 2 is not a listed class"):
         read_own(write_parquet(tmp_path / "range.parquet", [0, 2], None), CLASSES, GREY)
+    for odd in ([0], {"a": 1}, 0.5, None):
+        with pytest.raises(DataError, match="is not a listed class"):
+            read_own(write_parquet(tmp_path / "odd.parquet", [odd], None), CLASSES, GREY)
     with pytest.raises(DataError, match="'c' is not a listed class"):
         read_own(write_parquet(tmp_path / "names.parquet", [0], ["a", "b", "c"]), CLASSES, GREY)
     with pytest.raises(DataError, match="does not name its classes"):

@@ -132,6 +132,14 @@ def test_other_files_are_never_mixed_with_a_release(ask: Make) -> None:
     assert [entry.name for entry in job.out.iterdir()] == ["thesis.txt"]
 
 
+def test_a_file_is_no_folder(ask: Make) -> None:
+    job = resolve(ask())
+    job.out.write_text("mine")
+    with pytest.raises(ConfigError, match="is a file"):
+        run(job)
+    assert job.out.read_text() == "mine"
+
+
 def _in_child(job: OwnerJob, kill_at: int | None) -> bool:
     """Release in a forked child that kills itself after its n-th fsync; True if it ended well."""
     child = os.fork()

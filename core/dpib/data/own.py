@@ -189,7 +189,7 @@ def _parquet_rows(path: Path, classes: tuple[str, ...]) -> Iterator[_Row]:
                 encoded = image.get("bytes") if isinstance(image, dict) else image
                 if not isinstance(encoded, bytes):
                     raise DataError(f"{what}: expected the bytes of an image, got an empty cell.")
-                if code not in by_code:
+                if not isinstance(code, int | str) or code not in by_code:
                     raise DataError(f"{what}: the label {code!r} is not a listed class.")
                 yield _Row(encoded, what, by_code[code])
                 position += 1

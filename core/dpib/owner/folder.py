@@ -88,9 +88,11 @@ class ReleaseFolder:
         """Make the folder and hold it for this process.
 
         Raises:
-            ConfigError: if it holds other files.
+            ConfigError: if it holds other files, or is one.
             StorageError: if it cannot be made or another process holds it.
         """
+        if self.out.exists() and not self.out.is_dir():
+            raise ConfigError(f"{self.out} is a file. Choose a new folder for --out.")
         if self.out.exists() and not self.work.exists() and any(self.out.iterdir()):
             raise ConfigError(f"{self.out} holds other files. Choose a new folder for --out.")
         with self._hold():
