@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from dpib.cli.synthesize import _print_certificate
 from dpib.data.own import read_own
 from dpib.data.readers import read_images
 from dpib.errors import ConfigError, PrivacyError, RecordError, RunError, StorageError
+from dpib.metrics.base import EvalInputs
 from dpib.owner.certificate import build_certificate, load_certificate
 from dpib.owner.expectation import expectations
 from dpib.owner.folder import UNFINISHED, ReleaseFolder
@@ -279,3 +281,27 @@ def test_the_private_report_counts_and_scores(ask: Make, tmp_path: Path) -> None
     assert not (job.out / UNFINISHED).exists()
     with pytest.raises(ConfigError, match="must not lie"):
         write_private_report(job, certificate, job.out / "r.json", device="cpu", quiet=True)
+    (job.out / "link.json").symlink_to(path)
+    with pytest.raises(ConfigError, match="must not lie"):
+        write_private_report(job, certificate, job.out / "link.json", device="cpu", quiet=True)
+
+
+def test_features_of_the_images_are_never_in_the_release(
+    ask: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A private report that is killed leaves them beside itself, for its owner's eyes."""
+    job = resolve(ask())
+    certificate = release(job, device="cpu", quiet=True).certificate
+    before = sorted(job.out.rglob("*"))
+    caches: list[Path] = []
+
+    def look(inputs: EvalInputs) -> tuple[()]:
+        caches.append(inputs.cache)
+        assert stat.S_IMODE(inputs.cache.stat().st_mode) == 0o700 and not any(inputs.cache.iterdir())
+        assert sorted(job.out.rglob("*")) == before
+        return ()
+
+    monkeypatch.setattr("dpib.owner.report.evaluate", look)
+    write_private_report(job, certificate, tmp_path / "kept" / "report.json", device="cpu", quiet=True)
+    assert [cache.parent for cache in caches] == [tmp_path / "kept"]
+    assert [entry.name for entry in (tmp_path / "kept").iterdir()] == ["report.json"]

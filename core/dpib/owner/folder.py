@@ -95,20 +95,6 @@ class ReleaseFolder:
             raise ConfigError(f"{self.out} is a file. Choose a new folder for --out.")
         if self.out.exists() and not self.work.exists() and any(self.out.iterdir()):
             raise ConfigError(f"{self.out} holds other files. Choose a new folder for --out.")
-        with self._hold():
-            yield
-
-    @contextmanager
-    def scratch(self) -> Iterator[Path]:
-        """Yield an empty folder for intermediate results about a finished release; it is deleted afterwards."""
-        with self._hold():
-            try:
-                yield self.work / "scratch"
-            finally:
-                self.clean()
-
-    @contextmanager
-    def _hold(self) -> Iterator[None]:
         try:
             self.work.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.work.chmod(0o700)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -32,7 +33,7 @@ def check_report_path(path: Path, out: Path) -> None:
     Raises:
         ConfigError: if it would be released with the images.
     """
-    if path.resolve().is_relative_to(out.resolve()):
+    if (path.parent.resolve() / path.name).is_relative_to(out.resolve()):
         raise ConfigError(f"The private report {path} must not lie in the release {out}.")
 
 
@@ -40,6 +41,9 @@ def write_private_report(
     job: OwnerJob, certificate: Certificate, path: Path, *, device: str = "auto", quiet: bool = False
 ) -> None:
     """Score a release with the track's metrics against the owner's images, and write the result (mode 0600).
+
+    Nothing is written in the release. Features of the real images lie in a hidden folder (mode 0700) beside the report
+    until it is written.
 
     Args:
         job: the request of the release.
@@ -54,9 +58,10 @@ def write_private_report(
     """
     check_report_path(path, job.out)
     track, task = job.settings.track, job.task
-    folder = ReleaseFolder(job.out)
-    images = folder.images_path(job.request.image_format)
-    with terminal_reporter(quiet) as reporter, folder.scratch() as scratch:
+    images = ReleaseFolder(job.out).images_path(job.request.image_format)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent)
+    with terminal_reporter(quiet) as reporter, scratch as cache:
         own = read_images_of(job, reporter)
         inputs = EvalInputs(
             synthetic=read_images(images, task),
@@ -64,7 +69,7 @@ def write_private_report(
             task=task,
             track=track,
             device=choose_device(device),
-            cache=scratch,
+            cache=Path(cache),
             reporter=reporter,
             selector=None,
         )
