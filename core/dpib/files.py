@@ -82,7 +82,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     The lock goes with the process, however it ends.
 
     Raises:
-        StorageError: if another process holds it.
+        StorageError: if another process holds it, or deleted it just now.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / _LOCK).open("w") as lock:
@@ -90,6 +90,8 @@ def exclusive(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise StorageError(f"Another process is working in {folder}. Wait for it or stop it.") from error
+        if not os.fstat(lock.fileno()).st_nlink:  # a lock on a deleted file keeps nobody off
+            raise StorageError(f"Another process deleted {folder} just now. Give the same command again.")
         for leftover in folder.rglob(f".*{_PARTIAL}"):
             leftover.unlink()
         yield

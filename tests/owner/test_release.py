@@ -8,6 +8,7 @@ import shutil
 import signal
 import stat
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -222,6 +223,29 @@ def test_a_lost_ledger_or_another_request_is_refused(toy: OwnerJob, ask: Make) -
 def test_two_processes_do_not_share_a_folder(toy: OwnerJob) -> None:
     with ReleaseFolder(toy.out).open(), pytest.raises(StorageError, match="Another process"):
         run(toy)
+
+
+@pytest.mark.parametrize("cleaned", [True, False], ids=["cleaned", "about to be cleaned"])
+def test_a_release_that_another_process_completes_meanwhile_is_reused(
+    ask: Make, monkeypatch: pytest.MonkeyPatch, cleaned: bool
+) -> None:
+    """The second process looked before the first had moved everything out; it must not spend anew."""
+    job = resolve(ask(image_format="parquet"))
+    hold = ReleaseFolder.open
+
+    def overtaken(self: ReleaseFolder) -> AbstractContextManager[None]:
+        with monkeypatch.context() as patch:
+            patch.setattr(ReleaseFolder, "open", hold)
+            if not cleaned:
+                patch.setattr(ReleaseFolder, "clean", lambda self: None)
+            run(job)
+        return hold(self)
+
+    monkeypatch.setattr(ReleaseFolder, "open", overtaken)
+    outcome = release(job, device="cpu", quiet=True)
+    assert outcome.reused
+    assert read_images(job.out / "images.parquet", job.task).fingerprint == outcome.certificate.synthetic.digest
+    assert not (job.out / UNFINISHED).exists()
 
 
 def test_an_edited_certificate_is_refused(ask: Make) -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import shutil
 import threading
 from pathlib import Path
+from typing import IO
 
+import pytest
+
+from dpib.errors import StorageError
 from dpib.files import exclusive, is_held, taking_turns
 
 
@@ -31,3 +37,16 @@ def test_a_folder_is_held_while_somebody_works_in_it(tmp_path: Path) -> None:
     with exclusive(tmp_path):
         assert is_held(tmp_path)
     assert not is_held(tmp_path)
+
+
+def test_a_lock_that_was_deleted_holds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between opening the file and locking it, its holder ended and deleted the folder."""
+
+    def lock(file: IO[str], operation: int) -> None:
+        shutil.rmtree(tmp_path / "work", ignore_errors=True)
+        flock(file, operation)
+
+    flock = fcntl.flock
+    monkeypatch.setattr(fcntl, "flock", lock)
+    with pytest.raises(StorageError, match="deleted"), exclusive(tmp_path / "work"):
+        pass

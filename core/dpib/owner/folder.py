@@ -93,7 +93,8 @@ class ReleaseFolder:
         """
         if self.out.exists() and not self.out.is_dir():
             raise ConfigError(f"{self.out} is a file. Choose a new folder for --out.")
-        if self.out.exists() and not self.work.exists() and any(self.out.iterdir()):
+        begun = self.work.exists() or (self.out / CERTIFICATE).exists()  # or completed since the caller looked
+        if not begun and self.out.exists() and any(self.out.iterdir()):
             raise ConfigError(f"{self.out} holds other files. Choose a new folder for --out.")
         try:
             self.work.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -66,11 +66,13 @@ def release(job: OwnerJob, *, data_dir: Path | None = None, device: str = "auto"
     found = folder.finished(plan)
     if found is None:
         with folder.open():
-            folder.begin(plan)
-            if not folder.is_staged:
-                with terminal_reporter(quiet) as reporter:
-                    _make(job, plan, folder, data_dir, device, reporter)
-            folder.publish()
+            found = folder.finished(plan)  # again, now that nobody else can be finishing it
+            if found is None:
+                folder.begin(plan)
+                if not folder.is_staged:
+                    with terminal_reporter(quiet) as reporter:
+                        _make(job, plan, folder, data_dir, device, reporter)
+                folder.publish()
             folder.clean()
     elif folder.work.exists():
         folder.clean()
