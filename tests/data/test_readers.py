@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dpib.data.readers import read_images
 from dpib.errors import DataError
@@ -76,3 +77,12 @@ def test_a_folder_of_unknown_classes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cats").mkdir()
     with pytest.raises(DataError, match="cats"):
         read_images(tmp_path, TASK)
+
+
+def test_a_folder_named_by_class_counts_before_one_named_by_number(tmp_path: Path) -> None:
+    task = TaskInfo(dataset="x", shape=(1, 8, 8), classes=("1", "0"), nominal_size=100)
+    for name in task.classes:
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.full((8, 8), 100 + int(name), np.uint8)).save(tmp_path / name / "one.png")
+    read = read_images(tmp_path, task)
+    assert dict(zip(read.labels.tolist(), read.images[:, 0, 0, 0].tolist(), strict=True)) == {0: 101, 1: 100}

@@ -23,7 +23,7 @@ from dpib.errors import ConfigError, PrivacyError, RecordError, RunError, Storag
 from dpib.metrics.base import EvalInputs
 from dpib.owner.certificate import build_certificate, load_certificate
 from dpib.owner.expectation import expectations
-from dpib.owner.folder import UNFINISHED, ReleaseFolder
+from dpib.owner.folder import IMAGES, UNFINISHED, ReleaseFolder
 from dpib.owner.rehearsal import rehearse
 from dpib.owner.release import release
 from dpib.owner.report import write_private_report
@@ -184,16 +184,65 @@ def test_killed_at_any_durable_write_the_same_command_completes(toy: OwnerJob) -
     assert not (out / UNFINISHED).exists()
 
 
-def test_a_release_killed_while_it_is_moved_out_is_completed(toy: OwnerJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def _staged(job: OwnerJob, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Release up to the moment before anything is moved out."""
     with monkeypatch.context() as patch:
         patch.setattr(ReleaseFolder, "publish", lambda self: None)
         patch.setattr(ReleaseFolder, "clean", lambda self: None)
         with pytest.raises(AssertionError):
-            run(toy)
-    staged = toy.out / UNFINISHED / "release"
+            run(job)
+    return job.out / UNFINISHED / "release"
+
+
+def test_a_release_killed_while_it_is_moved_out_is_completed(toy: OwnerJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    staged = _staged(toy, monkeypatch)
     (staged / "images").replace(toy.out / "images")
     run(toy)
     assert {entry.name for entry in toy.out.iterdir()} == {"images", "grid.png", "statement.md", "certificate.json"}
+
+
+@pytest.mark.parametrize("image_format", ["png", "parquet"])
+@pytest.mark.parametrize("moved", [False, True], ids=["staged", "moved out"])
+def test_images_that_a_power_cut_emptied_are_made_again(
+    ask: Make, monkeypatch: pytest.MonkeyPatch, image_format: str, moved: bool
+) -> None:
+    job = resolve(ask(image_format=image_format, classes=None, folders_are_public=True))
+    staged = _staged(job, monkeypatch)
+    images = staged / IMAGES[image_format]
+    if moved:
+        images = images.replace(job.out / images.name)
+    victim = images if images.is_file() else images / "malign" / "000003.png"
+    victim.write_bytes(b"")
+    certificate = release(job, device="cpu", quiet=True).certificate
+    data = read_images(job.out / images.name, job.task)
+    assert torch.bincount(data.labels).tolist() == list(certificate.synthetic.per_class)
+    assert not (job.out / UNFINISHED).exists()
+
+
+@pytest.mark.parametrize("image_format", ["png", "parquet"])
+@pytest.mark.parametrize("names", ["zebra\napple\nmole\n", "2\n0\n1\n"], ids=["names", "numbers"])
+def test_whole_images_are_not_made_again(
+    ask: Make, classes: Path, images: Path, monkeypatch: pytest.MonkeyPatch, image_format: str, names: str
+) -> None:
+    """Whatever order their classes are read in."""
+    classes.write_text(names)
+    for folder, name in zip(sorted(images.iterdir()), names.split(), strict=False):
+        folder.rename(images / name)
+    job = resolve(ask(image_format=image_format, n_images=31))
+    _staged(job, monkeypatch)
+    monkeypatch.setattr(ReleaseFolder, "stage", lambda *_: pytest.fail("made again"))
+    run(job)
+
+
+def test_the_certificate_is_written_once_the_images_are_on_the_disk(ask: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = resolve(ask())
+    staged = job.out / UNFINISHED / "release"
+    written: list[tuple[int, bool]] = []
+    monkeypatch.setattr(
+        os, "sync", lambda: written.append((len(list(staged.rglob("*.png"))), (staged / "certificate.json").exists()))
+    )
+    run(job)
+    assert written == [(31, False)], "30 images and the grid"
 
 
 def _interrupted(job: OwnerJob) -> None:

@@ -28,7 +28,7 @@ def read_images(path: Path, task: TaskInfo) -> LabelledImages:
     Args:
         path: a ``.parquet`` file (columns image, label); an ``.npz`` file (``images`` uint8 (N, H, W), (N, H, W, C)
             or (N, C, H, W), ``labels`` integers (N,)); or a folder with one subfolder of PNG or JPEG files per
-            class, named by class or by label number.
+            class, named by class or by label number; a name counts before a number.
         task: shape and classes to expect.
 
     Raises:
@@ -52,8 +52,8 @@ def read_images(path: Path, task: TaskInfo) -> LabelledImages:
 
 def _read_folder(path: Path, task: TaskInfo) -> LabelledImages:
     folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    numbers = {name: label for label, name in enumerate(task.classes)}
-    numbers |= {str(label): label for label in range(task.n_classes)}
+    numbers = {str(label): label for label in range(task.n_classes)}
+    numbers |= {name: label for label, name in enumerate(task.classes)}
     unknown = [folder.name for folder in folders if folder.name not in numbers]
     if unknown or not folders:
         found = ", ".join(unknown[:5]) or "no subfolders"

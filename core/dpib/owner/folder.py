@@ -16,6 +16,7 @@ lies where a release is expected.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,11 +26,14 @@ from pydantic import ValidationError
 
 from dpib.data.imagefile import save_grid, save_parquet, save_png_folders
 from dpib.data.images import LabelledImages
-from dpib.errors import ConfigError, RunError, StorageError
+from dpib.data.readers import read_images
+from dpib.errors import ConfigError, DataError, RunError, StorageError
 from dpib.files import exclusive, write_text_atomically
+from dpib.generation import balanced_labels
 from dpib.owner.certificate import Certificate, load_certificate
 from dpib.owner.request import ImageFormat, Plan
 from dpib.privacy.ledger import LedgerFile
+from dpib.spec import TaskInfo
 from dpib.workspace import open_ledger
 
 UNFINISHED = "UNFINISHED-do-not-release"
@@ -147,28 +151,50 @@ class ReleaseFolder:
         return open_ledger(self.work / "ledger.jsonl", self.state.exists() and any(self.state.iterdir()))
 
     def stage(self, data: LabelledImages, certificate: Certificate) -> None:
-        """Put the release together inside the unfinished folder."""
+        """Put the release together inside the unfinished folder, the certificate once all else is on the disk."""
         shutil.rmtree(self._staged, ignore_errors=True)
         request = certificate.request
         save = save_parquet if request.image_format == "parquet" else save_png_folders
         save(self._staged / IMAGES[request.image_format], data, request.classes)
         save_grid(self._staged / "grid.png", data, len(request.classes))
         write_text_atomically(self._staged / "statement.md", certificate.statement)
+        os.sync()  # or a power cut may keep the certificate and lose images
         write_text_atomically(self._staged / CERTIFICATE, certificate.to_json())
 
     def publish(self) -> None:
         """Move the release out, the certificate last. Goes on where an earlier process was stopped."""
         for name in _CONTENT:
             if (self._staged / name).exists():
+                if (self.out / name).is_dir():  # moved out by an earlier process and found damaged since
+                    shutil.rmtree(self.out / name)
                 (self._staged / name).replace(self.out / name)
 
-    @property
-    def is_staged(self) -> bool:
-        """Whether a complete release waits to be moved out."""
-        return (self._staged / CERTIFICATE).exists()
+    def is_staged(self, task: TaskInfo) -> bool:
+        """Return whether a complete release waits to be moved out, its images as the certificate says.
+
+        Args:
+            task: shape and classes of the images.
+        """
+        if not (self._staged / CERTIFICATE).exists():
+            return False
+        certificate = load_certificate(self._staged / CERTIFICATE)
+        image_format = certificate.request.image_format
+        staged = self._staged / IMAGES[image_format]
+        try:
+            data = read_images(staged if staged.exists() else self.images_path(image_format), task)
+        except DataError:
+            return False
+        return _in_turn(data, task.n_classes).fingerprint == certificate.synthetic.digest
 
     def clean(self) -> None:
         """Delete the secret, the state and everything else that is not released."""
         shutil.rmtree(self.work, ignore_errors=True)
         if self.work.exists():
             raise StorageError(f"Cannot delete {self.work}. Delete it before you release {self.out}.")
+
+
+def _in_turn(data: LabelledImages, n_classes: int) -> LabelledImages:
+    """Return images that may have been read class by class in the order in which they were made: classes in turn."""
+    by_class = data.labels.argsort(stable=True)
+    turn = balanced_labels(len(data), n_classes).argsort(stable=True).argsort()
+    return data[by_class[turn]]

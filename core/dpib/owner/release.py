@@ -69,7 +69,7 @@ def release(job: OwnerJob, *, data_dir: Path | None = None, device: str = "auto"
             found = folder.finished(plan)  # again, now that nobody else can be finishing it
             if found is None:
                 folder.begin(plan)
-                if not folder.is_staged:
+                if not folder.is_staged(job.task):
                     with terminal_reporter(quiet) as reporter:
                         _make(job, plan, folder, data_dir, device, reporter)
                 folder.publish()
