@@ -6,7 +6,7 @@ import mistake_scenes as scenes
 from mistake import Mistake
 
 BARE = "dpib synthesize dp-merf --images xrays --epsilon 10 --out release"
-FULL = f"{BARE} --classes classes.txt --nominal-size 20 --dry-run --quiet"
+FULL = f"{BARE} --classes classes.txt --nominal-size 200 --dry-run --quiet"
 ADD = "dpib datasets add xrays --size 8"
 own, own_and = scenes.own_images, scenes.own_images_and
 
@@ -14,7 +14,7 @@ MISTAKES = (
     Mistake("no such folder", FULL, 3, "No images at xrays"),
     Mistake("the number of images left unsaid", f"{BARE} --classes classes.txt", 2, "--nominal-size", own),
     Mistake("said twice", f"{FULL} --count-is-public", 2, "one of --nominal-size and --count-is-public", own),
-    Mistake("the classes left unsaid", f"{BARE} --nominal-size 20", 2, "--classes FILE", own),
+    Mistake("the classes left unsaid", f"{BARE} --nominal-size 200", 2, "--classes FILE", own),
     Mistake(
         "images that lie in no class folder", FULL, 3, "Move it into its class's folder", own_and(scenes.loose_images)
     ),

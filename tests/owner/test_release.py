@@ -28,6 +28,7 @@ from dpib.owner.rehearsal import rehearse
 from dpib.owner.release import release
 from dpib.owner.report import write_private_report
 from dpib.owner.request import Ask, OwnerJob, resolve
+from dpib.owner.statement import write_statement
 from dpib.privacy.accountants import epsilon
 from dpib.privacy.events import EVENT
 from dpib.privacy.ledger import Charge
@@ -105,6 +106,36 @@ def test_a_declared_count_is_said_not_to_be_protected(ask: Make) -> None:
     job = resolve(ask(nominal_size=None, count_is_public=True))
     statement = release(job, device="cpu", quiet=True).certificate.statement
     assert "173 (the count, declared public). The count is therefore not protected" in statement
+
+
+@pytest.mark.parametrize(
+    ("one", "group", "remarks"),
+    [
+        ((10.0, 9e-4), (19.0, 9e-4), 0),
+        ((10.0, 9e-4), (44.0, 9e-4), 1),
+        ((10.0, 9e-4), (12.47, 0.104), 1),
+        ((10.0, 9e-4), (12.47, 1 / 200), 1),
+        ((50.0, 9e-4), (19.0, 9e-4), 1),
+        ((0.1, 0.72), (0.3, 1.0), 2),
+    ],
+)
+def test_a_guarantee_without_value_is_called_so(
+    ask: Make, one: tuple[float, float], group: tuple[float, float], remarks: int
+) -> None:
+    job = resolve(ask(images_per_person=3))
+    synthetic = read_own(job.images, CLASSES, job.request.preprocessing)
+    certificate = build_certificate(job, job.plan("cpu"), [], {}, synthetic, None, None, "images")
+    guarantee = certificate.guarantee
+    assert guarantee.group is not None
+    weakened = guarantee.model_copy(
+        update={
+            "epsilon": one[0],
+            "delta": one[1],
+            "group": guarantee.group.model_copy(update={"epsilon": group[0], "delta": group[1]}),
+        }
+    )
+    statement = write_statement(certificate.model_copy(update={"guarantee": weakened}))
+    assert statement.count("**At this size the figures mean no protection worth the name.**") == remarks
 
 
 def test_the_certificate_is_the_same_whoever_is_in_the_collection(ask: Make, tmp_path: Path) -> None:

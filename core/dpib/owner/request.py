@@ -23,6 +23,9 @@ from dpib.workspace import RunPlan
 DATASET = "own-images"
 """Name a method is told; it says nothing about the images."""
 
+MIN_NOMINAL_SIZE = 100
+"""Smallest N₀: δ = 1/(N₀ ln N₀) is 0.2 % there. Stating more images than there are costs quality alone."""
+
 ImageFormat = Literal["png", "parquet"]
 
 _COUNT_IS_PRIVATE = (
@@ -77,7 +80,7 @@ class Request(Frozen):
     title: str = Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
     classes: tuple[str, ...]
     classes_are: Literal["listed", "folder names, declared public"]
-    nominal_size: int = Field(ge=2, le=10**9)
+    nominal_size: int = Field(ge=MIN_NOMINAL_SIZE, le=10**9)
     size_is: Literal["stated", "the count, declared public"]
     images_per_person: int = Field(default=1, ge=1, le=MAX_GROUP)
     preprocessing: Preprocessing
@@ -165,8 +168,11 @@ def resolve(ask: Ask) -> OwnerJob:
     if track.relation is not Relation.ADD_OR_REMOVE_ONE:
         raise ConfigError(f"Own images are protected under add-or-remove-one; {track.name} has {track.relation}.")
     size = count_own(ask.images) if ask.nominal_size is None else ask.nominal_size
-    if size < 2:
-        raise ConfigError(f"Expected a nominal size of at least 2, got {size}.")
+    if size < MIN_NOMINAL_SIZE:
+        raise ConfigError(
+            f"Expected a nominal size of at least {MIN_NOMINAL_SIZE}, got {size}: δ = 1/(N₀ ln N₀) is not small "
+            f"for fewer. State --nominal-size {MIN_NOMINAL_SIZE}; it need not be exact."
+        )
     if ask.side is not None and ask.side < 4:
         raise ConfigError(f"Expected --size of at least 4 pixels, got {ask.side}.")
     nearest = nearest_dataset(track, 3 if ask.colour else 1, ask.side, size)

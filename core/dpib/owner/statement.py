@@ -10,7 +10,8 @@ from dpib.privacy.ledger import Charge
 from dpib.privacy.statement import describe_charge, round_down, round_up
 
 if TYPE_CHECKING:
-    from dpib.owner.certificate import Certificate
+    from dpib.owner.certificate import Certificate, Guarantee
+    from dpib.privacy.groups import GroupGuarantee
 
 ASSUMPTIONS = (
     "The nominal size, the class list, the image size, grey or colour, the window, the method, its settings and ε were "
@@ -65,6 +66,12 @@ def _meaning(epsilon: float) -> str:
     )
 
 
+def _remark(stated: Guarantee | GroupGuarantee, nominal_size: int) -> str:
+    """Return what to say of a guarantee without value: e^ε beyond all use, or a δ that allows to publish a record."""
+    weak = stated.epsilon >= 20 or stated.delta >= 1 / nominal_size
+    return " **At this size the figures mean no protection worth the name.**" if weak else ""
+
+
 def _listed(items: tuple[str, ...]) -> str:
     return "\n".join(f"- {item}" for item in items)
 
@@ -79,11 +86,11 @@ def write_statement(certificate: Certificate) -> str:
             "much less was not asked for (`--images-per-person K`)."
         )
     else:
-        strength = "" if group.epsilon < 20 else " **At this size the figure means no protection worth the name.**"
         people = (
             f"For a person with up to {group.size} images: ({round_up(group.epsilon)}, {round_up(group.delta)})-"
-            f"differential privacy.{strength} Formula: {group.formula}."
+            f"differential privacy.{_remark(group, request.nominal_size)} Formula: {group.formula}."
         )
+    remark = _remark(guarantee, request.nominal_size)
     size = f"{request.nominal_size:,} ({request.size_is})"
     if request.size_is != "stated":
         size += ". The count is therefore not protected"
@@ -107,7 +114,7 @@ without the record cannot be told apart better than the guarantee says.
 
 ## Guarantee
 **({round_up(guarantee.epsilon)}, {round_up(guarantee.delta)})-differential privacy**
-(asked for: ε = {guarantee.target_epsilon:g}; δ = 1/(N₀ ln N₀)).
+(asked for: ε = {guarantee.target_epsilon:g}; δ = 1/(N₀ ln N₀)).{remark}
 Accountant: {guarantee.accountant}; second opinion, {guarantee.second_accountant}: ε = {opinion}.
 
 {_meaning(guarantee.epsilon)}
