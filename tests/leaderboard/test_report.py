@@ -19,7 +19,7 @@ from dpib.errors import ConfigError
 from dpib.grids.grid import Finding, Selection, read_grid
 from dpib.job import make_spec
 from dpib.paper import beside, put_beside
-from dpib.query import columns_of, find_records, name_of, records_of, results, score_columns
+from dpib.query import KEYS, columns_of, find_records, name_of, records_of, results, score_columns
 from dpib_leaderboard.report import tables
 from dpib_leaderboard.report.figures import pareto, pictures
 from dpib_leaderboard.report.page import _timed_on_one, write_report
@@ -164,6 +164,18 @@ def test_a_run_with_two_preludes_is_found_and_stands_beside_the_paper(tmp_path: 
     assert len(records_of([unit.spec], both)) == 1
     assert not put_beside(both)["copy_of_data"].any()
     assert name_of(next(both.itertuples())) == "dp-merf + select-public + central-images +omniglot-28"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments").rglob("*.toml")), ids=lambda path: path.stem)
+def test_the_papers_own_numbers_contradict_no_finding_that_is_called_the_papers(path: Path) -> None:
+    grid = read_grid(path)
+    rows = [{**columns_of(unit.spec), "tuned": bool(unit.spec.overrides)} for unit in grid.units]
+    frame = put_beside(pd.DataFrame(rows), grid.paper).reindex(columns=[*KEYS, f"paper:{ACCURACY}"])
+    table = frame.rename(columns={f"paper:{ACCURACY}": "mean"}).dropna().drop_duplicates()
+    table = table.assign(stderr=0.0, freedom=np.inf, source="", seeds=3, reference=table["method"] == "real")
+    for finding in grid.findings:
+        if not finding.text.startswith("Not in the paper"):
+            assert judge(finding, table).verdict != "does not hold", finding.text
 
 
 def test_kendall_counts_methods_of_both_sides_only() -> None:
