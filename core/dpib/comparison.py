@@ -18,10 +18,12 @@ from dpib.uncertainty import half_width_of_difference, half_width_of_sum
 Verdict = Literal["holds", "does not hold", "cannot be told"]
 RULE = (
     "A finding holds if the better side's mean over the other's, averaged over the cells (dataset, ε) that have both, "
-    "is above 0 by more than its 95 % interval, and does not if it is below 0 by as much. Cells where a method that "
+    "is above 0 by more than its 95 % interval, and does not if it is below 0 by as much. A side's mean is that of its "
+    "methods, each the mean of its configurations. Cells where a method that "
     f"a side names has fewer than {MIN_SEEDS} seeds do not count. If no cell counts, or the interval holds 0, it "
     "cannot be told at this budget. A finding that names no method compares each private one with itself, so one that "
-    "only one side has does not count. A finding about every method compares each of one side with each of the other, "
+    f"only one side has, or that has fewer than {MIN_SEEDS} seeds, does not count. "
+    "A finding about every method compares each of one side with each of the other, "
     "with intervals that hold together at 95 % (Bonferroni): it holds if all are surely better, and does not if one is "
     "surely worse; the difference shown is that of the pair that speaks most against it."
 )
@@ -115,7 +117,8 @@ class Judged:
         difference: better side less the other, in percentage points; None if nothing can be compared.
         interval: half-width of its 95 % interval.
         cells: how many cells were compared: those with enough seeds or, if there is none, all with both sides.
-        why: why it cannot be told; of a finding about every method, which pair the difference is of.
+        why: why it cannot be told; which methods did not count, if none is named; of a finding about every method,
+            which pair the difference is of.
     """
 
     finding: Finding
@@ -142,22 +145,30 @@ def judge(finding: Finding, table: pd.DataFrame) -> Judged:
     rows = table[~table["tuned"]]
     selections = finding.better, finding.than
     sides = [_chosen(rows, selection) for selection in selections]
+    matched = cell
     if "method" not in named:
+        matched = [*cell, "method"]
         sides = [side[~side["reference"]] for side in sides]
-        sides = [*_in_common_cells(sides[0], sides[1], [*cell, "method"])]
-    full = [_with_seeds(side, selection, cell) for side, selection in zip(sides, selections, strict=True)]
-    enough = _in_common_cells(full[0], full[1], cell)
-    better, than = enough if len(enough[0]) else _in_common_cells(sides[0], sides[1], cell)
+        sides = [*_in_common(sides[0], sides[1], matched)]
+    full = [_with_seeds(side, selection, matched) for side, selection in zip(sides, selections, strict=True)]
+    enough = _in_common(full[0], full[1], matched)
+    better, than = enough if len(enough[0]) else _in_common(sides[0], sides[1], matched)
     if better.empty:
         return Judged(finding, "cannot be told", why="no cell has records of both sides")
-    difference, interval, pair = (_weakest_pair if finding.every else _means)(better, than, cell)
+    if finding.every:
+        difference, interval, pair = _weakest_pair(better, than, matched)
+    else:
+        difference, interval, pair = _means(better, than, cell)
     verdict: Verdict = "holds" if difference > 0 else "does not hold"
-    reasons = []
+    reasons, few = [], ""
     if enough[0].empty:
-        reasons.append(f"a method named has fewer than {MIN_SEEDS} seeds")
+        which = "a method named" if "method" in named else "every method"
+        reasons.append(f"{which} has fewer than {MIN_SEEDS} seeds")
     elif abs(difference) <= interval:
         reasons.append("the interval holds 0")
-    why = "; ".join(filter(None, (*reasons, pair)))
+    if "method" not in named and len(enough[0]):
+        few = ", ".join(sorted({*pd.concat(sides).query(f"seeds < {MIN_SEEDS}")["method"]}))
+    why = "; ".join(filter(None, (*reasons, few and f"without {few} where seeds are fewer than {MIN_SEEDS}", pair)))
     return Judged(
         finding, "cannot be told" if reasons else verdict, difference, interval, better.groupby(cell).ngroups, why
     )
@@ -169,36 +180,37 @@ def _chosen(table: pd.DataFrame, selection: Selection) -> pd.DataFrame:
     return table
 
 
-def _with_seeds(side: pd.DataFrame, selection: Selection, cell: list[str]) -> pd.DataFrame:
-    """Return the rows of cells in which every method that a side names is there, with enough seeds."""
-    cells = side.groupby(cell)
+def _with_seeds(side: pd.DataFrame, selection: Selection, matched: list[str]) -> pd.DataFrame:
+    """Return the rows of groups in which every method that a side names is there, with enough seeds."""
+    cells = side.groupby(matched)
     named = cells["method"].transform("nunique") >= len(selection.method or ("any",))
     return side[named & (cells["seeds"].transform("min") >= MIN_SEEDS)]
 
 
-def _in_common_cells(better: pd.DataFrame, than: pd.DataFrame, cell: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    cells = better[cell].merge(than[cell]).drop_duplicates()
-    return better.merge(cells), than.merge(cells)
+def _in_common(better: pd.DataFrame, than: pd.DataFrame, matched: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    groups = better[matched].merge(than[matched]).drop_duplicates()
+    return better.merge(groups), than.merge(groups)
 
 
 def _means(better: pd.DataFrame, than: pd.DataFrame, cell: list[str]) -> tuple[float, float, str]:
     """Return the difference of the sides' means, averaged over cells, with its interval."""
     rows = pd.concat([better.assign(sign=1.0), than.assign(sign=-1.0)], ignore_index=True)
-    n_methods = rows.groupby([*cell, "sign"])["mean"].transform("size")
-    weight = rows["sign"] / n_methods / rows.groupby(cell).ngroups
+    n_methods = rows.groupby([*cell, "sign"])["method"].transform("nunique")
+    n_configurations = rows.groupby([*cell, "sign", "method"])["method"].transform("size")
+    weight = rows["sign"] / n_configurations / n_methods / rows.groupby(cell).ngroups
     interval = half_width_of_sum((weight * rows["stderr"]) ** 2, rows["freedom"], rows["source"])
     return float((weight * rows["mean"]).sum()), interval, ""
 
 
-def _weakest_pair(better: pd.DataFrame, than: pd.DataFrame, cell: list[str]) -> tuple[float, float, str]:
+def _weakest_pair(better: pd.DataFrame, than: pd.DataFrame, matched: list[str]) -> tuple[float, float, str]:
     """Return difference, interval and names of the pair that speaks most against a finding about every method."""
-    pairs = better.merge(than, on=cell, suffixes=("", "_than"))
+    pairs = better.merge(than, on=matched, suffixes=("", "_than"))
     ours, theirs = ((pairs[f"stderr{side}"], pairs[f"freedom{side}"]) for side in ("", "_than"))
     same = pairs["source"] == pairs["source_than"]
     interval = half_width_of_difference(ours, theirs, same, intervals=len(pairs))
     pairs = pairs.assign(difference=pairs["mean"] - pairs["mean_than"], interval=interval)
     weakest = pairs.loc[(pairs["difference"] / pairs["interval"]).idxmin()]
-    names = f"{weakest['method']} less {weakest['method_than']}"
+    names = " less ".join(weakest.filter(like="method"))
     return float(weakest["difference"]), float(weakest["interval"]), names
 
 

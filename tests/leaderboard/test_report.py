@@ -142,6 +142,32 @@ def test_a_finding_about_all_methods_compares_each_private_one_with_itself() -> 
     assert (judged.verdict, judged.difference, judged.cells) == ("cannot be told", 0.0, 1)
 
 
+def test_configurations_of_a_method_count_as_one() -> None:
+    finding = Finding(text="it helps", better=Selection(pretrain=("conditional",)), than=Selection(pretrain=("none",)))
+    plain = _settings(a=(90.0, 90.0), b=(30.0, 30.0)).assign(preludes="")
+    again = _table(a=(90.0, 3)).assign(pretrain="conditional", preludes="central-images")
+    judged = judge(finding, pd.concat([plain, again]))
+    assert (judged.verdict, judged.difference) == ("cannot be told", 0.0)
+    named = Finding(
+        text="it helps both",
+        better=Selection(method=("a", "b"), pretrain=("conditional",)),
+        than=Selection(method=("a", "b"), pretrain=("none",)),
+    )
+    assert judge(named, pd.concat([plain, again])).difference == 0.0
+
+
+def test_a_method_with_too_few_seeds_is_left_out_where_none_is_named() -> None:
+    finding = Finding(text="it helps", better=Selection(pretrain=("conditional",)), than=Selection(pretrain=("none",)))
+    table = _settings(a=(40.0, 25.0), b=(10.0, 30.0))
+    one_short = table.assign(seeds=table["seeds"].where((table["method"] == "a") | (table["pretrain"] == "none"), 2))
+    judged = judge(finding, one_short)
+    assert (judged.verdict, judged.difference, judged.cells) == ("holds", 15.0, 1)
+    assert judged.why == "without b where seeds are fewer than 3"
+    assert judge(finding, table.assign(seeds=2)).why == "every method has fewer than 3 seeds"
+    every = judge(finding.model_copy(update={"every": True}), table)
+    assert (every.verdict, every.difference, every.why) == ("does not hold", -20.0, "b")
+
+
 def test_tracks_are_cells_of_their_own() -> None:
     papers = {"paper": [10.0, 20.0, 30.0]}
     lite = _table(a=(1.0, 3), b=(2.0, 3), c=(3.0, 3)).assign(track="lite-v1", **papers)
