@@ -110,6 +110,7 @@ def test_a_file_extends_another_and_replaces_its_base_key_by_key(small: Path, tm
         ('[base]\ntrack = "dmo"\n[[rows]]\nmethod = "uniform"\ndataset = "digits"\nepsilon = 1', "Did you mean 'demo'"),
         ('[base]\npretrain = "perhaps"', "base.pretrain"),
         ('extends = "grid.toml"', "extends itself"),
+        ('[base]\ndatasets = "digits"\n[[rows]]\nmethod = "uniform"\ndataset = "mnist"\nepsilon = 1', "no effect"),
         ("title = 'empty'", "no \\[\\[runs\\]\\]"),
         ("runs = [", "not TOML"),
         ('paper = "9"\n[[runs]]\nmethods = "uniform"\ndatasets = "digits"\nepsilons = 1', "no table '9' of the paper"),
@@ -130,6 +131,33 @@ def test_every_shipped_grid_reads_and_has_its_lite_twin(path: Path) -> None:
     if path.parent.name == "lite":
         assert {unit.spec.track for unit in grid.units} <= {"lite-v1", "demo-v1"}
         assert not any(unit.needs_gpu for unit in grid.units)
+
+
+@pytest.mark.parametrize(
+    ("name", "datasets"),
+    [
+        ("batch-and-size", {"mnist"}),
+        ("epsilon", {"fashion-mnist"}),
+        ("fidelity", {"mnist", "fashion-mnist", "cifar10-jpeg75"}),
+        ("pretraining", {"cifar10-jpeg75"}),
+        ("pretraining-length", {"mnist"}),
+        ("public-data", {"cifar10-jpeg75", "fashion-mnist"}),
+        ("resolutions", {"digits", "mnist"}),
+        ("resources", {"cifar10-jpeg75"}),
+        ("selection", {"mnist", "cifar10-jpeg75"}),
+        ("shortcut", {"fashion-mnist"}),
+        ("size", {"mnist"}),
+        ("utility", {"mnist", "fashion-mnist", "cifar10-jpeg75"}),
+    ],
+)
+def test_a_lite_twin_has_the_datasets_that_it_says(name: str, datasets: set[str]) -> None:
+    assert {unit.spec.dataset for unit in read_grid(EXPERIMENTS / "lite" / f"{name}.toml").units} == datasets
+
+
+def test_the_lite_twin_of_resources_has_the_methods_of_its_table() -> None:
+    twin, full = (read_grid(folder / "resources.toml").units for folder in (EXPERIMENTS / "lite", EXPERIMENTS))
+    assert [unit.spec.method for unit in twin] == [unit.spec.method for unit in full]
+    assert {(unit.spec.epsilon, unit.spec.seed) for unit in twin} == {(10.0, 0)}
 
 
 def test_the_plan_says_what_stands_how_and_why(small: Path, tmp_path: Path) -> None:

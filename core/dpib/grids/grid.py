@@ -182,7 +182,8 @@ def read_grid(path: Path) -> Grid:
     """Read a grid file. Methods, datasets and preludes it names need not be installed.
 
     Raises:
-        ConfigError: if it is missing, not TOML, or has a wrong key or value, or no run.
+        ConfigError: if it is missing, not TOML, or has a wrong key or value, or no run, or if a key of its own
+            ``[base]`` reaches no run.
     """
     try:
         content = Content.from_plain(_document(path, ()))
@@ -198,6 +199,9 @@ def read_grid(path: Path) -> Grid:
             units.setdefault(unit.spec.canonical(), unit)
     if not units:
         raise ConfigError(f"{path} has no [[runs]] and no [[rows]].")
+    for key in tomllib.loads(path.read_text(encoding="utf-8")).get("base", {}):  # without what it inherits
+        if all(getattr(block, key) is not None for _, block in blocks):
+            raise ConfigError(f"{path}: base.{key} has no effect: every block has its own {key}. Remove it.")
     if content.paper and content.paper not in tables():
         raise ConfigError(f"{path}: paper: no table '{content.paper}' of the paper. Known: {', '.join(tables())}.")
     return Grid(content.title or path.stem, content.paper, content.note, tuple(units.values()), content.findings)
