@@ -85,13 +85,17 @@ def against_method(frame: pd.DataFrame, name: str, known: pd.DataFrame | None = 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Kendall's τ between the order of our means and the paper's, in one cell."""
+    """Kendall's τ between the order of our means and the paper's, in one cell.
+
+    Attributes:
+        configurations: how many it orders; a method may have several.
+    """
 
     track: str
     dataset: str
     epsilon: float
     tau: float
-    methods: int
+    configurations: int
 
 
 def kendall(table: pd.DataFrame) -> Iterator[Agreement]:
@@ -104,7 +108,7 @@ def kendall(table: pd.DataFrame) -> Iterator[Agreement]:
 
     both = table[table["paper"].notna() & ~table["reference"] & ~table["tuned"]]
     for (track, dataset, epsilon), cell in both.groupby(CELL):
-        if len(cell) >= MIN_METHODS:
+        if cell["method"].nunique() >= MIN_METHODS:
             tau = float(kendalltau(cell["mean"], cell["paper"]).statistic)
             yield Agreement(str(track), str(dataset), float(epsilon), tau, len(cell))
 

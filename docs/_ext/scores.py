@@ -113,7 +113,8 @@ def twins() -> str:
     for name, title in TWINS.items():
         grid, frame = _of(name)
         agreed = (
-            f"`{one.dataset}`, ε = {one.epsilon:g}: {one.tau:+.2f} ({one.methods} methods)" for one in kendall(frame)
+            f"`{one.dataset}`, ε = {one.epsilon:g}: {one.tau:+.2f} ({one.configurations} configurations)"
+            for one in kendall(frame)
         )
         done = f"{len(records_of((unit.spec for unit in grid.units), _reviewed()))} of {len(grid.units)}"
         lines.append((title, done, "; ".join(agreed), f"[page](results/{name}/index.html)"))

@@ -204,10 +204,18 @@ def test_the_papers_own_numbers_contradict_no_finding_that_is_called_the_papers(
             assert judge(finding, table).verdict != "does not hold", finding.text
 
 
-def test_kendall_counts_methods_of_both_sides_only() -> None:
+def test_kendall_counts_configurations_of_three_methods_at_least() -> None:
+    table = _table(a=(1.0, 3), b=(2.0, 3), c=(3.0, 3)).assign(paper=[10.0, 20.0, 30.0])
+    again = _table(a=(4.0, 3), b=(5.0, 3)).assign(paper=[40.0, 50.0], preludes="central-images")
+    (cell,) = kendall(pd.concat([table, again]))
+    assert cell.configurations == 5 and cell.tau == pytest.approx(1)
+    assert not [*kendall(pd.concat([table.head(2), again]))], "two methods, each twice"
+
+
+def test_kendall_counts_what_both_sides_have() -> None:
     table = _table(a=(1.0, 3), b=(2.0, 3), c=(3.0, 3), d=(4.0, 3)).assign(paper=[10.0, 30.0, 20.0, float("nan")])
     (cell,) = kendall(table)
-    assert cell.methods == 3 and cell.tau == pytest.approx(1 / 3)
+    assert cell.configurations == 3 and cell.tau == pytest.approx(1 / 3)
 
 
 def test_the_report_of_shipped_records_stands_alone(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def _print_against_paper(table: pd.DataFrame) -> None:
     print_table(("track", "dataset", "ε", "method", "ours", "seeds", "paper", "difference"), rows)
     for cell in kendall(table):
         place = f"{cell.dataset}, ε = {cell.epsilon:g} ({cell.track})"
-        typer.echo(f"{place}: Kendall's τ {cell.tau:+.2f} over {cell.methods} methods")
+        typer.echo(f"{place}: Kendall's τ {cell.tau:+.2f} over {cell.configurations} configurations")
     note(REMARK)
 
 

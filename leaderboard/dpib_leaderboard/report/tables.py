@@ -71,8 +71,11 @@ def accuracies(table: pd.DataFrame) -> Table:
 
 def agreement(table: pd.DataFrame) -> Table:
     """Return Kendall's τ with the paper's order, by dataset and ε."""
-    rows = [(one.track, one.dataset, f"{one.epsilon:g}", f"{one.tau:+.2f}", str(one.methods)) for one in kendall(table)]
-    return Table((*_PLACE[:3], "τ", "methods"), rows)
+    rows = [
+        (one.track, one.dataset, f"{one.epsilon:g}", f"{one.tau:+.2f}", str(one.configurations))
+        for one in kendall(table)
+    ]
+    return Table((*_PLACE[:3], "τ", "configurations"), rows)
 
 
 def metrics(frame: pd.DataFrame) -> Table:
