@@ -58,11 +58,15 @@ def tables() -> tuple[str, ...]:
 def beside(spec: RunSpec, table: str = "") -> dict[str, float]:
     """Return what the paper prints for a run, by metric; empty if it has no such run.
 
+    Its tables are of conditional pretraining (Appendix B.2.3), so there is nothing beside an unconditional one.
+
     Args:
         spec: our run. A lossy copy of a dataset is put beside the original, the ceiling beside the paper's, whose
             protocol is not stated.
         table: one of ``tables()`` that goes first; else the tables of utility and fidelity only.
     """
+    if spec.pretrain == "unconditional":
+        return {}
     dataset = _COPIES.get(spec.dataset, spec.dataset)
     method = _REFERENCES.get(spec.method, spec.method)
     epsilon = "inf" if method == "no-dp" else f"{spec.epsilon:g}"
@@ -71,7 +75,7 @@ def beside(spec: RunSpec, table: str = "") -> dict[str, float]:
     setting = ("+".join(spec.preludes), spec.variant or "")
     numbers = dict(_index().get((table, dataset, epsilon, method, public, *setting), {}))
     as_usual = public in _IMAGENET or (public == _DRAWINGS[0] and dataset in _DRAWINGS[1])
-    pretrained = method in _PRETRAINED and as_usual and spec.pretrain != "unconditional"
+    pretrained = method in _PRETRAINED and as_usual
     if not numbers and pretrained:  # most tables do not name the public images of all of them
         numbers = dict(_index().get((table, dataset, epsilon, method, "", *setting), {}))
     if setting == ("", "") and (not public or pretrained):

@@ -54,6 +54,11 @@ def test_the_papers_number_is_that_of_the_very_setting() -> None:
     assert beside(places) == {}, "the paper's saw ImageNet"
     photographs = make_spec("pdp-diffusion", "cifar10-jpeg75", 10.0, "lite", public="omniglot-28")
     assert beside(photographs) == {}, "drawings take the place of ImageNet for digits and garments only"
+    ways = [
+        make_spec("dp-merf", "cifar10", 10.0, "paper", 0, "imagenet-32", way)
+        for way in ("conditional", "unconditional")
+    ]
+    assert [beside(way, "XIII").get(ACCURACY) for way in ways] == [26.1, None], "the paper's is conditional"
     figure = make_spec("pe", "fashion-mnist", 0.2, "paper")
     assert {ACCURACY, "fid", "fld"} <= set(beside(figure, "Fig. 5"))
 
