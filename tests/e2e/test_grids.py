@@ -99,6 +99,15 @@ def test_a_file_extends_another_and_replaces_its_base_key_by_key(small: Path, tm
     assert {spec.epsilon for spec in specs} == {5.0, 0.2} and {spec.track for spec in specs} == {"demo-v1"}
 
 
+ONE = '[[runs]]\nmethods = "uniform"\ndatasets = "digits"\nepsilons = 1\n'
+
+
+def test_a_finding_says_none_as_an_axis_does(tmp_path: Path) -> None:
+    text = 'better = {preludes = "none", variant = ["none"]}\nthan = {method = "uniform"}'
+    (finding,) = read_grid(_write(tmp_path / "grid.toml", ONE + '[[findings]]\ntext = "f"\n' + text)).findings
+    assert finding.better is not None and finding.better.preludes == finding.better.variant == ("",)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -111,6 +120,19 @@ def test_a_file_extends_another_and_replaces_its_base_key_by_key(small: Path, tm
         ('[base]\npretrain = "perhaps"', "base.pretrain"),
         ('extends = "grid.toml"', "extends itself"),
         ('[base]\ndatasets = "digits"\n[[rows]]\nmethod = "uniform"\ndataset = "mnist"\nepsilon = 1', "no effect"),
+        (ONE + '[[findings]]\ntext = "f"\nbetter = {method = "uniform"}', "both 'better' and 'than'"),
+        (
+            ONE + '[[findings]]\ntext = "f"\nbetter = {method = "unifrom"}\nthan = {method = "uniform"}',
+            "findings.0.better: no run of the grid has method 'unifrom'. There are: uniform",
+        ),
+        (
+            ONE + '[[findings]]\ntext = "f"\nbetter = {epsilon = 1}\nthan = {epsilon = [1, 2]}',
+            "findings.0.than: no run of the grid has epsilon '2.0'",
+        ),
+        (
+            ONE + '[[findings]]\ntext = "f"\nbetter = {preludes = "central"}\nthan = {preludes = "none"}',
+            "no run of the grid has preludes 'central'. There are: none",
+        ),
         ("title = 'empty'", "no \\[\\[runs\\]\\]"),
         ("runs = [", "not TOML"),
         ('paper = "9"\n[[runs]]\nmethods = "uniform"\ndatasets = "digits"\nepsilons = 1', "no table '9' of the paper"),

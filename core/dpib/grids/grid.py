@@ -26,12 +26,12 @@ from __future__ import annotations
 
 import itertools
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from dpib.errors import ConfigError
 from dpib.job import make_spec
@@ -45,6 +45,8 @@ Axis = Annotated[
     BeforeValidator(lambda given: tuple(given) if isinstance(given, list | tuple) else (given,)),
 ]
 Overrides = Mapping[str, bool | int | float | str]
+_as_columns = AfterValidator(lambda given: tuple("" if value == "none" else value for value in given))
+"""A record without a prelude or variant has an empty one."""
 
 _SINGULAR = {"method": "methods", "dataset": "datasets", "epsilon": "epsilons", "seed": "seeds"}
 _OTHERWISE: dict[str, tuple[Any, ...]] = {
@@ -89,15 +91,20 @@ class Axes(Frozen):
 
 
 class Selection(Frozen):
-    """Which standings a side of a finding is about: every value given must agree; lists allow several."""
+    """Which standings a side of a finding is about: every value given must agree; lists allow several.
+
+    Attributes:
+        preludes: as an axis: ``"none"``, a name, or several joined by ``+``.
+        variant: as an axis.
+    """
 
     method: Axis[str] | None = None
     dataset: Axis[str] | None = None
     epsilon: Axis[float] | None = None
     public: Axis[str] | None = None
     pretrain: Axis[str] | None = None
-    preludes: Axis[str] | None = None
-    variant: Axis[str] | None = None
+    preludes: Annotated[Axis[str], _as_columns] | None = None
+    variant: Annotated[Axis[str], _as_columns] | None = None
 
     def describe(self) -> str:
         """Return the selection in words."""
@@ -123,6 +130,12 @@ class Finding(Frozen):
     than: Selection | None = None
     every: bool = False
     remark: str = ""
+
+    @model_validator(mode="after")
+    def _has_both_sides_or_none(self) -> Self:
+        if (self.better is None) != (self.than is None):
+            raise ValueError("expected both 'better' and 'than', or neither for a finding that a person judges")
+        return self
 
 
 class Content(Frozen):
@@ -183,7 +196,7 @@ def read_grid(path: Path) -> Grid:
 
     Raises:
         ConfigError: if it is missing, not TOML, or has a wrong key or value, or no run, or if a key of its own
-            ``[base]`` reaches no run.
+            ``[base]`` reaches no run, or a finding names what no run has.
     """
     try:
         content = Content.from_plain(_document(path, ()))
@@ -204,7 +217,26 @@ def read_grid(path: Path) -> Grid:
             raise ConfigError(f"{path}: base.{key} has no effect: every block has its own {key}. Remove it.")
     if content.paper and content.paper not in tables():
         raise ConfigError(f"{path}: paper: no table '{content.paper}' of the paper. Known: {', '.join(tables())}.")
+    for number, finding in enumerate(content.findings):
+        _refuse_what_no_run_has(finding, units.values(), f"{path}: findings.{number}")
     return Grid(content.title or path.stem, content.paper, content.note, tuple(units.values()), content.findings)
+
+
+def _refuse_what_no_run_has(finding: Finding, units: Iterable[Unit], place: str) -> None:
+    for name in ("better", "than"):
+        side = getattr(finding, name)
+        for key, wanted in side.model_dump(exclude_none=True).items() if side else ():
+            there = dict.fromkeys(_value(unit.spec, key) for unit in units)
+            absent = [value for value in wanted if value not in there]
+            if absent:
+                known = ", ".join(str(value or "none") for value in there)
+                raise ConfigError(f"{place}.{name}: no run of the grid has {key} '{absent[0]}'. There are: {known}.")
+
+
+def _value(spec: RunSpec, key: str) -> str | float:
+    """Return what a selection compares with."""
+    value: str | float = "+".join(spec.preludes) if key == "preludes" else getattr(spec, key) or ""
+    return value
 
 
 def _document(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
