@@ -147,6 +147,7 @@ def test_a_wrong_grid_is_refused_with_the_place(text: str, told: str, tmp_path: 
 def test_every_shipped_grid_reads_and_has_its_lite_twin(path: Path) -> None:
     grid = read_grid(path)
     assert grid.units
+    assert {"uniform", "dp-means", "real"} <= {unit.spec.method for unit in grid.units}, "floor, baseline and ceiling"
     if path.parent == EXPERIMENTS and path.name != "demo.toml":
         assert (EXPERIMENTS / "lite" / path.name).exists()
         assert all(unit.needs_gpu for unit in grid.units), "the paper's protocol needs a GPU"
@@ -174,6 +175,13 @@ def test_every_shipped_grid_reads_and_has_its_lite_twin(path: Path) -> None:
 )
 def test_a_lite_twin_has_the_datasets_that_it_says(name: str, datasets: set[str]) -> None:
     assert {unit.spec.dataset for unit in read_grid(EXPERIMENTS / "lite" / f"{name}.toml").units} == datasets
+
+
+def test_private_selection_has_both_pretrainings_in_the_figure_about_them() -> None:
+    specs = [unit.spec for unit in read_grid(EXPERIMENTS / "pretraining.toml").units]
+    assert {spec.pretrain for spec in specs if spec.method == "privimage"} == {"conditional"}, "it refuses the other"
+    selected = {(spec.method, spec.pretrain) for spec in specs if spec.public == "imagenet-32:5%"}
+    assert selected == {("pdp-diffusion", "conditional"), ("pdp-diffusion", "unconditional")}
 
 
 def test_the_lite_twin_of_resources_has_the_methods_of_its_table() -> None:
