@@ -102,6 +102,12 @@ def test_a_file_extends_another_and_replaces_its_base_key_by_key(small: Path, tm
 ONE = '[[runs]]\nmethods = "uniform"\ndatasets = "digits"\nepsilons = 1\n'
 
 
+def test_a_base_that_reaches_no_block_of_the_other_file_is_refused(tmp_path: Path) -> None:
+    _write(tmp_path / "one.toml", ONE)
+    with pytest.raises(ConfigError, match=r"base\.epsilons has no effect"):
+        read_grid(_write(tmp_path / "grid.toml", 'extends = "one.toml"\n[base]\nepsilons = 5\n'))
+
+
 def test_a_finding_says_none_as_an_axis_does(tmp_path: Path) -> None:
     text = 'better = {preludes = "none", variant = ["none"]}\nthan = {method = "uniform"}'
     (finding,) = read_grid(_write(tmp_path / "grid.toml", ONE + '[[findings]]\ntext = "f"\n' + text)).findings
@@ -119,7 +125,6 @@ def test_a_finding_says_none_as_an_axis_does(tmp_path: Path) -> None:
         ('[base]\ntrack = "dmo"\n[[rows]]\nmethod = "uniform"\ndataset = "digits"\nepsilon = 1', "Did you mean 'demo'"),
         ('[base]\npretrain = "perhaps"', "base.pretrain"),
         ('extends = "grid.toml"', "extends itself"),
-        ('[base]\ndatasets = "digits"\n[[rows]]\nmethod = "uniform"\ndataset = "mnist"\nepsilon = 1', "no effect"),
         (ONE + '[[findings]]\ntext = "f"\nbetter = {method = "uniform"}', "both 'better' and 'than'"),
         (
             ONE + '[[findings]]\ntext = "f"\nbetter = {method = "unifrom"}\nthan = {method = "uniform"}',

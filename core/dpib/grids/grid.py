@@ -195,8 +195,8 @@ def read_grid(path: Path) -> Grid:
     """Read a grid file. Methods, datasets and preludes it names need not be installed.
 
     Raises:
-        ConfigError: if it is missing, not TOML, or has a wrong key or value, or no run, or if a key of its own
-            ``[base]`` reaches no run, or a finding names what no run has.
+        ConfigError: if it is missing, not TOML, or has a wrong key or value, or no run, or if a ``[base]`` over that of
+            another file has a key that reaches no run, or a finding names what no run has.
     """
     try:
         content = Content.from_plain(_document(path, ()))
@@ -212,7 +212,8 @@ def read_grid(path: Path) -> Grid:
             units.setdefault(unit.spec.canonical(), unit)
     if not units:
         raise ConfigError(f"{path} has no [[runs]] and no [[rows]].")
-    for key in tomllib.loads(path.read_text(encoding="utf-8")).get("base", {}):  # without what it inherits
+    own = tomllib.loads(path.read_text(encoding="utf-8"))
+    for key in own.get("base", {}) if "extends" in own else ():
         if all(getattr(block, key) is not None for _, block in blocks):
             raise ConfigError(f"{path}: base.{key} has no effect: every block has its own {key}. Remove it.")
     if content.paper and content.paper not in tables():
