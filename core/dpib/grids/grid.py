@@ -106,11 +106,6 @@ class Selection(Frozen):
     preludes: Annotated[Axis[str], _as_columns] | None = None
     variant: Annotated[Axis[str], _as_columns] | None = None
 
-    def describe(self) -> str:
-        """Return the selection in words."""
-        chosen = self.model_dump(exclude_none=True)
-        return ", ".join(f"{key} {'/'.join(str(value) for value in values)}" for key, values in chosen.items())
-
 
 class Finding(Frozen):
     """One of the paper's findings, and how our records judge it.
