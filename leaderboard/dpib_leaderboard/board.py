@@ -51,6 +51,8 @@ def record_page(entry: Entry) -> dict[str, Any]:
         "record": entry.record.model_dump(mode="json"),
         "level": entry.level,
         "refused": entry.refused,
+        "spent_epsilon": entry.shown.privacy.spent_epsilon,
+        "second_opinion": entry.shown.privacy.second_opinion,
         "scores": [score.model_dump(mode="json") for score in entry.shown.scores],
         "review": entry.review and entry.review.model_dump(mode="json"),
         "ledger": lines,

@@ -62,8 +62,14 @@ class Entry:
 
     @property
     def shown(self) -> RunRecord:
-        """The record with the scores a board may show: those recomputed in review, else none."""
-        return self.record.model_copy(update={"scores": self.valid.scores if self.valid and self.level else ()})
+        """The record with what a board may show: ε and scores of a review that counts; else its own ε and no scores."""
+        if self.valid is None:
+            return self.record.model_copy(update={"scores": ()})
+        spent = {"spent_epsilon": self.valid.spent_epsilon, "second_opinion": self.valid.second_opinion}
+        scores = self.valid.scores if self.level else ()
+        return self.record.model_copy(
+            update={"privacy": self.record.privacy.model_copy(update=spent), "scores": scores}
+        )
 
 
 def read_entry(folder: Path) -> Entry:

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from dpib.machine import usual_hardware
+from dpib.privacy.statement import round_up
 from dpib.query import KEYS, row_of
 from dpib.records import RunRecord
 from dpib.spec import canonical_json
@@ -65,7 +66,7 @@ def _pretraining(record: RunRecord) -> str:
 
 def _unranked_reason(entry: Entry, cards: Cards) -> str:
     """Return why a record takes no part in ranks; empty if it does."""
-    record, privacy = entry.record, entry.record.privacy
+    record, privacy = entry.record, entry.shown.privacy
     ended = [one["words"] for one in _negatives(entry) if one["state"] != "stale"]
     if ended:
         return "; ".join(ended)
@@ -189,6 +190,10 @@ def _largest(values: Iterable[float | None]) -> float | None:
     return max((value for value in values if value is not None), default=None)
 
 
+def _rounded_up(epsilon: float | None) -> float | None:
+    return None if epsilon is None else float(round_up(epsilon))
+
+
 def _row(part: Sequence[Mapping[str, Any]], rank: Mapping[str, Any]) -> dict[str, Any]:
     """Return the row of repetitions of one method in one cell."""
     first = part[0]
@@ -206,7 +211,7 @@ def _row(part: Sequence[Mapping[str, Any]], rank: Mapping[str, Any]) -> dict[str
         "check": min((one["check"] for one in part if one["check"]), key=lambda one: one["passed"], default=None),
         "seeds": seeds,
         "attempts": max(one["attempts"] for one in part),
-        "spent": _largest(one["spent_epsilon"] for one in part),
+        "spent": _rounded_up(_largest(one["spent_epsilon"] for one in part)),
         "hardware": hardware,
         "minutes": _mean(one["minutes"] for one in part if one["hardware"] == hardware),
         "memory": _largest(one["peak_gib"] for one in part),
@@ -326,7 +331,7 @@ def _summary(entry: Entry) -> dict[str, Any]:
         **{name: row[name] for name in names},
         "level": entry.level,
         "accuracy": row.get(HEADLINE),
-        "spent": row["spent_epsilon"],
+        "spent": _rounded_up(record.privacy.spent_epsilon),
         "minutes": row["minutes"],
         "created": record.created,
         "supersedes": record.supersedes and record.supersedes[:16],

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
+from typing import TYPE_CHECKING
 
 from dpib.dataset_spec import DatasetSpec
 from dpib.privacy.events import NonPrivate, PartitionedGaussian, PureDp
-from dpib.privacy.ledger import Charge
+
+if TYPE_CHECKING:
+    from dpib.privacy.ledger import Charge
 
 
 def round_up(value: float) -> str:

@@ -1,6 +1,6 @@
 // Every column of the table: what it shows, how it sorts, what its header means.
 
-import { badges, number, score, standing } from "./data.js";
+import { badges, number, roundUp, score, standing } from "./data.js";
 
 const metric = (key, label, group, decimals, better, hint, extra = {}) => ({
   key, label, group, better, hint, number: true, width: 92,
@@ -43,7 +43,7 @@ export const COLUMNS = [
   metric("recall", "Recall", "Fidelity", 3, "high", "Share of real images on the synthetic manifold. Higher is better."),
   metric("fld", "FLD", "Fidelity", 2, "low", "Feature likelihood divergence: also punishes copying. Lower is better."),
   metric("image-reward", "IR", "Fidelity", 2, "high", "ImageReward: human preference as a network sees it. Higher is better."),
-  field("spent", "ε spent", "Privacy", "ε recomputed from the ledger by the track's accountant; it never exceeds the cell's ε.", (row) => number(row.spent, 3), { number: true, width: 80, empty: (row) => (row.kind === "paper" ? "The paper states the target only." : "Not private: ε = ∞.") }),
+  field("spent", "ε spent", "Privacy", "ε recomputed from the ledger by the track's accountant, rounded up.", (row) => (row.spent === null ? "" : roundUp(row.spent)), { number: true, width: 80, empty: (row) => (row.kind === "paper" ? "The paper states the target only." : "Not private: ε = ∞.") }),
   field("minutes", "Minutes", "Cost", "Wall-clock minutes of one run, mean over seeds. Compare on equal hardware only.", (row) => number(row.minutes, 1), { number: true, width: 84, empty: () => "The paper's cost is for another protocol and hardware." }),
   field("memory", "GiB", "Cost", "Peak memory of one run.", (row) => number(row.memory, 1), { number: true, width: 66, empty: () => "Not comparable with the paper's GPU memory." }),
   field("hardware", "Hardware", "Cost", "Where it ran.", null, { width: 170, empty: () => "Not stated per result." }),

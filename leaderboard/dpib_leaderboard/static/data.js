@@ -88,6 +88,13 @@ export function number(value, decimals = 1) {
   return value === null || value === undefined ? "" : Number(value).toFixed(decimals);
 }
 
+// ε as a promise is printed: four significant digits, never below the value.
+export function roundUp(value) {
+  const nearest = Number(value.toPrecision(4));
+  const step = 10 ** (Math.floor(Math.log10(value)) - 3);
+  return `${nearest < value ? Number((nearest + step).toPrecision(4)) : nearest}`;
+}
+
 export function standing(row) {
   if (row.ranked) return row.rank_best === row.rank_worst ? `${row.rank_best}` : `${row.rank_best}–${row.rank_worst}`;
   return row.kind === "paper" ? "paper" : row.kind === "reference" ? "ref." : "–";

@@ -2,7 +2,7 @@
 
 import { classBars, isOfClass } from "./class_bars.js";
 import { byKey } from "./columns.js";
-import { GRAVE, badges, fetchJson, number, recordUrl } from "./data.js";
+import { GRAVE, badges, fetchJson, number, recordUrl, roundUp } from "./data.js";
 import { diffPanel, leaves, shown } from "./diff_panel.js";
 import { copyButton, facts, h, link, simpleTable } from "./dom.js";
 import { reviewPanel } from "./review_panel.js";
@@ -72,8 +72,8 @@ function render(board, page, state, go) {
         facts([
           ["Method", link(format("method", spec.method), `${record.method.title} ${record.method.version}`)],
           ["Brought by", record.method.distribution],
-          ["ε spent, δ", record.privacy.spent_epsilon === null ? "not private" : `${number(record.privacy.spent_epsilon, 4)}, ${record.privacy.delta.toExponential(3)}`],
-          ["Second accountant", record.privacy.second_opinion === null ? null : `${number(record.privacy.second_opinion, 4)} by ${record.privacy.second_accountant}`],
+          ["ε spent, δ", page.spent_epsilon === null ? "not private" : `${roundUp(page.spent_epsilon)}, ${record.privacy.delta.toExponential(3)}`],
+          ["Second accountant", page.second_opinion === null ? null : `${roundUp(page.second_opinion)} by ${record.privacy.second_accountant}`],
           ["Public data", spec.public === "none" ? "none" : `${spec.public}, ${spec.pretrain}`],
           ["Preludes", spec.preludes.join(" + ") || null],
           ["Attempts", page.level ? `${review.attempts} counted in review` : `${record.privacy.attempts}, as submitted`],

@@ -1,6 +1,6 @@
 // What a reviewer found, in human words; the recomputed scores have a table of their own.
 
-import { number } from "./data.js";
+import { number, roundUp } from "./data.js";
 import { h, simpleTable } from "./dom.js";
 
 const many = (count) => Number(count).toLocaleString("en");
@@ -31,7 +31,7 @@ export function reviewPanel(review, level, levels) {
   const verdict = review.accepted ? `Accepted at trust level ${level}, ${levels[level]}` : "Refused";
   const said = [
     `${verdict}, on ${String(review.reviewed || "").slice(0, 10)} by ${review.reviewer}.`,
-    review.spent_epsilon !== undefined && review.spent_epsilon !== null && `The ledger spends ε = ${number(review.spent_epsilon, 4)}${review.second_opinion === null || review.second_opinion === undefined ? "" : `; the second accountant says ${number(review.second_opinion, 4)}`}.`,
+    review.spent_epsilon !== undefined && review.spent_epsilon !== null && `The ledger spends ε = ${roundUp(review.spent_epsilon)}${review.second_opinion === null || review.second_opinion === undefined ? "" : `; the second accountant says ${roundUp(review.second_opinion)}`}.`,
     differences.length && (apart.length ? `${apart.length} of ${differences.length} submitted scores differ from the recomputed ones.` : `All ${differences.length} submitted scores agree with the recomputed ones.`),
     ...(review.diversity ? diversity(review.diversity) : []),
     review.attempts && `${many(review.attempts)} ${review.attempts === 1 ? "attempt" : "attempts"} counted for this method, dataset and ε.`,

@@ -99,6 +99,8 @@ def review_of(record: RunRecord, level: int = 1, /, **changes: Any) -> dict[str,
         "accepted": True,
         "trust_level": level,
         "attempts": 3,
+        "spent_epsilon": record.privacy.spent_epsilon,
+        "second_opinion": record.privacy.second_opinion,
         "scores": scores,
         "checks": [],
     }

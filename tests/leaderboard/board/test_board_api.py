@@ -74,6 +74,15 @@ def test_a_record_comes_with_ledger_review_and_command(client: TestClient, board
     assert client.get(f"/v1/grids/{entry.record.id[:16]}.png").content.startswith(b"\x89PNG")
 
 
+def test_a_record_comes_with_the_epsilon_of_its_review(tmp_path: Path) -> None:
+    record = make_record(spent=0.9901)
+    review = review_of(record, spent_epsilon=0.999, second_opinion=1.01)
+    with TestClient(build_api(board_of(write_store(tmp_path, [(record, review)])))) as client:
+        page = client.get(f"/v1/records/{record.id}").json()
+    assert (page["spent_epsilon"], page["second_opinion"]) == (0.999, 1.01)
+    assert page["record"]["privacy"]["spent_epsilon"] == 0.9901
+
+
 OVERRIDES = {
     "substitution": "$(touch owned)",
     "backquotes": "`touch owned`",

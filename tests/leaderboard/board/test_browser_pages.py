@@ -124,7 +124,7 @@ def test_a_review_is_told_in_words_and_a_difference_uses_recomputed_scores(page:
     text = review.inner_text()
     for said in (
         "Accepted at trust level 1, recomputed, on 2026-01-31 by tests.",
-        "The ledger spends ε = 1.0000; the second accountant says 1.1000.",
+        "The ledger spends ε = 1; the second accountant says 1.1.",
         "1 of 2 submitted scores differ from the recomputed ones.",
         "9,990 synthetic images are distinct, 99.9 % of all.",
         "Repeats of real images, exact or near: 2 of the train side.",
@@ -142,6 +142,23 @@ def test_a_review_is_told_in_words_and_a_difference_uses_recomputed_scores(page:
     assert "50" in scores.inner_text() and "99" not in scores.inner_text()
     page.set_viewport_size({"width": 390, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_no_epsilon_is_printed_smaller_than_it_is(page: Any, tmp_path: Path) -> None:
+    record = make_record("honest", spent=0.9)
+    with served(tmp_path, [(record, review_of(record, spent_epsilon=0.98761, second_opinion=1.23))]) as address:
+        open_page(page, address, f"#/record/{record.id[:16]}")
+        page.get_by_text("ε spent, δ").wait_for()
+        text = page.locator("main").inner_text()
+        open_page(page, address, "#/table?track=lite-v1&dataset=mnist&eps=1&cols=spent")
+        assert "0.9877" in page.locator("tbody").inner_text()
+        script = """async (values) => {
+            const {roundUp} = await import(new URL('widget/data.js', location.href));
+            return values.map(roundUp);
+        }"""
+        printed = page.evaluate(script, [10, 9.999, 9.9991, 0.1, 0.0123401, 99999, 0])
+    assert "0.9877, " in text and "1.23 by" in text and "ε = 0.9877; the second accountant says 1.23." in text
+    assert printed == ["10", "9.999", "10", "0.1", "0.01235", "100000", "0"]
 
 
 def test_accuracy_by_class_is_a_list_of_bars(page: Any, tmp_path: Path) -> None:

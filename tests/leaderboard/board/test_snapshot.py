@@ -59,6 +59,18 @@ def test_the_reviewers_scores_are_shown_not_the_submitted_ones() -> None:
     assert _row([(inflated, review)])["scores"]["accuracy[noisy-senv]"] == 50
 
 
+def test_the_reviewers_epsilon_is_shown_rounded_up_not_the_submitted_one() -> None:
+    record = make_record(spent=0.9901)
+    pair = record, review_of(record, spent_epsilon=0.99900001)
+    assert _row([pair])["spent"] == 0.9991
+    assert _snapshot([pair])["records"]["spent"] == [0.9991]
+
+
+def test_a_review_that_found_no_epsilon_ranks_nothing() -> None:
+    pairs = [(record, {**(review or {}), "spent_epsilon": None}) for record, review in repeated("dp-merf", 80)]
+    assert "spends more" in _row(pairs)["why"]
+
+
 @pytest.mark.parametrize("change", [{"accepted": False}, {"record": "1" * 64}])
 def test_a_refused_record_or_one_with_a_foreign_review_is_no_result(change: dict[str, Any]) -> None:
     record = make_record()
