@@ -128,7 +128,7 @@ def _supersedes(record: RunRecord, known: Sequence[Entry]) -> str | None:
 
 
 def _name(record: RunRecord, known: Sequence[Entry]) -> str | None:
-    """Refuse a name or title that readers would take for another one's, and a name of another package."""
+    """Refuse a name or title that readers would take for another one's, and a method or prelude of another package."""
     taken = {(r.method.name, r.method.title, r.method.distribution) for r in (one.record for one in known)}
     taken |= {(one.card.name, one.card.title, one.distribution) for one in catalogue.methods()}
     ours = record.method
@@ -139,6 +139,17 @@ def _name(record: RunRecord, known: Sequence[Entry]) -> str | None:
             return f"the name '{ours.name}' is easily taken for '{name}'"
         if name != ours.name and skeleton(title) == skeleton(ours.title):
             return f"the title '{ours.title}' is easily taken for that of '{name}'"
+    return _prelude_name(record, known)
+
+
+def _prelude_name(record: RunRecord, known: Sequence[Entry]) -> str | None:
+    """Refuse a prelude's name that is another package's: rows tell preludes apart by their names alone."""
+    taken = {(one.name, one.distribution) for entry in known for one in entry.record.method.preludes}
+    taken |= {(one.card.name, one.distribution) for one in catalogue.preludes()}
+    ours = {one.name: one.distribution for one in record.method.preludes}
+    for name, distribution in sorted(taken):
+        if ours.get(name, distribution) != distribution:
+            return f"the name of the prelude '{name}' belongs to the package {distribution}"
     return None
 
 

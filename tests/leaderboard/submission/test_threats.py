@@ -404,8 +404,21 @@ def test_t14_a_changed_prelude_of_dpib_is_refused_too(record: RunRecord) -> None
     forged, foreign = with_prelude("1" * 64), with_prelude("1" * 64, "dpib-prelude-of-mine")
     reason = "code: the code is not that of dpib's central-images; give your variant a name of its own"
     assert problems(forged, []) == problems(forged, [stored(honest)]) == [reason]
-    assert problems(honest, []) == problems(foreign, []) == []
+    assert problems(honest, []) == []
+    assert problems(foreign, []) == [
+        "name is free or yours: the name of the prelude 'central-images' belongs to the package dpib"
+    ]
     assert problems(forged, [stored(with_prelude("1" * 64, seed=1))]) == [], "reviewed when dpib had that code"
+
+
+def test_t14_a_preludes_name_belongs_to_the_package_that_was_stored_first(record: RunRecord) -> None:
+    def with_prelude(distribution: str, seed: int) -> RunRecord:
+        block = {"name": "mine", "distribution": distribution, "version": "1", "source_digest": "1" * 64}
+        return of(seeded(record, seed), "bob", preludes=[{**block, "config": {}, "layers": [], "changed": []}])
+
+    known = [stored(with_prelude("mine", 1))]
+    assert problems(with_prelude("mine", 2), known) == []
+    assert "the prelude 'mine' belongs to the package mine" in str(problems(with_prelude("other", 2), known))
 
 
 def test_a_record_of_earlier_code_is_reviewed_again_as_it_was(record: RunRecord) -> None:
