@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from dpib import catalogue
@@ -94,12 +94,25 @@ def _same_reference(record: RunRecord, other: RunRecord) -> bool:
     return record.method.reference and ours.method == theirs.method and elsewhere
 
 
+def _corrections(record: RunRecord, known: Sequence[Entry]) -> set[str]:
+    """Return the ids of the records that a record corrects, and of those that correct it, at any remove."""
+    links = {one.record.id: one.record.supersedes for one in known} | {record.id: record.supersedes}
+
+    def back(identity: str | None) -> Iterator[str]:
+        while identity is not None:
+            yield identity
+            identity = links.get(identity)
+
+    return {*back(record.id), *(identity for identity in links if record.id in back(identity))}
+
+
 def _replay(record: RunRecord, known: Sequence[Entry]) -> str | None:
     charged = bool(record.privacy.events)
+    corrections = _corrections(record, known)
     for other in (one.record for one in known if _stands(one)):
         if other.id == record.id:
             return f"the record {record.id[:16]} is in the store already"
-        if other.id == record.supersedes or other.supersedes == record.id:
+        if other.id in corrections:
             continue
         if other.synthetic.digest == record.synthetic.digest and not _same_reference(record, other):
             return f"the images are those of record {other.id[:16]}"
@@ -122,9 +135,9 @@ def _supersedes(record: RunRecord, known: Sequence[Entry]) -> str | None:
         return f"the record {record.supersedes[:16]} that it supersedes is not in the store"
     if run_key(earlier)[0] != run_key(record)[0] or earlier.task.spec != record.task.spec:
         return "it supersedes a record of another run"
-    if any(one.record.supersedes == earlier.id for one in known if one.record.id != record.id):
-        return f"the record {earlier.id[:16]} is superseded already"
-    return None
+    others = (one.record for one in known if _stands(one) and one.record.id != record.id)
+    later = next((other.id for other in others if other.supersedes == earlier.id), None)
+    return later and f"the record {earlier.id[:16]} is superseded already, by {later[:16]}; name that one"
 
 
 def _name(record: RunRecord, known: Sequence[Entry]) -> str | None:

@@ -329,6 +329,25 @@ def test_t21_a_record_is_superseded_once_and_by_its_owner(record: RunRecord) -> 
     assert list(frame.loc[frame["id"] == first.id, "superseded_by"]) == [second.id]
 
 
+def test_t21_a_correction_can_be_corrected(record: RunRecord) -> None:
+    """Also with images and ledger of the first record, and each of the three can be reviewed again."""
+    first = seeded(record, 1)
+    second = seeded(record, 1, supersedes=first.id)
+    third = seeded(record, 1, supersedes=second.id)
+    for one, others in ((third, (first, second)), (second, (first, third)), (first, (second, third))):
+        assert problems(one, [stored(other) for other in others]) == []
+    again = seeded(record, 1, supersedes=first.id, created="2026-01-01T00:00:00+00:00")
+    said = f"superseded already, by {second.id[:16]}; name that one"
+    assert said in str(problems(again, [stored(first), stored(second), stored(third)]))
+
+
+def test_t21_a_refused_correction_is_none(record: RunRecord) -> None:
+    first = seeded(record, 1)
+    refused = seeded(record, 1, supersedes=first.id)
+    again = seeded(record, 1, supersedes=first.id, created="2026-01-01T00:00:00+00:00")
+    assert problems(again, [stored(first), stored(refused, accepted=False)]) == []
+
+
 def test_t21_a_new_version_of_the_rules_marks_rows_stale(record: RunRecord, monkeypatch: pytest.MonkeyPatch) -> None:
     assert history.stale_reason(record) is None
     old = catalogue.track("demo-v1")
