@@ -40,6 +40,9 @@ POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; object-src 'none'"
 )
+READS = ("GET", "HEAD", "OPTIONS")
+GRADIO_API = "/gradio_api"
+"""Where Gradio takes uploads, hands out files and calls events; its page here has no event and needs nothing of it."""
 
 
 def build_blocks() -> gr.Blocks:
@@ -55,6 +58,7 @@ def build_blocks() -> gr.Blocks:
 def build_app(board: Board) -> FastAPI:
     """Return API, widget files and Gradio page as one application."""
     import gradio as gr
+    from fastapi.responses import PlainTextResponse
     from fastapi.staticfiles import StaticFiles
 
     app = build_api(board)
@@ -62,8 +66,13 @@ def build_app(board: Board) -> FastAPI:
 
     @app.middleware("http")
     async def confine(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        """Let pages load nothing from other sites, and guess no content types."""
-        response = await call_next(request)
+        """Answer reads only, close Gradio's own interface, let pages load nothing from other sites, guess no types."""
+        if request.method not in READS:
+            response: Response = PlainTextResponse("The board is read-only.", 405, {"Allow": ", ".join(READS)})
+        elif request.scope["path"].startswith(GRADIO_API):
+            response = PlainTextResponse("Gradio's own interface is closed; the board's is /v1.", 404)
+        else:
+            response = await call_next(request)
         response.headers.setdefault("Content-Security-Policy", POLICY)
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
         response.headers.setdefault("Referrer-Policy", "no-referrer")

@@ -29,6 +29,25 @@ def test_the_gradio_page_holds_the_widget_and_the_api_answers_beside_it(tmp_path
         assert client.get("/widget/main.js").headers["content-type"].partition(";")[0].endswith("/javascript")
 
 
+def test_nobody_can_upload_a_file_or_have_the_board_serve_or_fetch_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "gradio"
+    kept.mkdir()
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(kept))
+    (kept / "page.html").write_text("<script>alert(1)</script>")
+    with TestClient(build_app(board_of(write_store(tmp_path / "store", sample_records()[:1])))) as client:
+        upload = client.post("/gradio_api/upload", files={"files": ("page.html", b"<script>alert(1)</script>")})
+        assert upload.status_code == 405 and upload.headers["allow"] == "GET, HEAD, OPTIONS"
+        others = ("/gradio_api/queue/join", "/gradio_api/run/predict", "/login", "/v1/board", "/")
+        assert {client.request(verb, url).status_code for url in others for verb in ("POST", "PUT", "DELETE")} == {405}
+        for path in (f"file={kept}/page.html", "file=https://example.org/", "upload_progress?upload_id=1", "deep_link"):
+            for address in (f"/gradio_api/{path}", f"/%67radio_api/{path}"):
+                answer = client.get(address)
+                assert answer.status_code == 404 and answer.headers["x-content-type-options"] == "nosniff"
+    assert [path.name for path in kept.iterdir()] == ["page.html"]
+
+
 def test_building_a_snapshot_imports_no_torch() -> None:
     code = "import sys; from dpib_leaderboard.build import build; from dpib_leaderboard.store import open_store; "
     code += "build(open_store(None), 's'); import dpib_leaderboard.app; print('torch' in sys.modules)"

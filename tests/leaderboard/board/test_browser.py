@@ -223,7 +223,9 @@ def test_the_gradio_page_shows_the_same_table_and_calls_no_other_site(
 ) -> None:
     page = chromium.new_page(viewport={"width": width, "height": 844})
     asked: list[str] = []
+    refused: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
+    page.on("response", lambda answer: refused.append(answer.url) if answer.status >= 400 else None)
     page.goto(gradio_address + CELL)
     page.locator("tbody th", has_text="Alpha").wait_for(timeout=PATIENCE)
     assert _methods(page)[:3] == ["Alpha", "DP-MERF", "Beta + omniglot-28"]
@@ -233,4 +235,5 @@ def test_the_gradio_page_shows_the_same_table_and_calls_no_other_site(
     assert page.title() != "owned"
     answered = [url for url in asked if not url.startswith((gradio_address, "data:", "blob:"))]
     assert all("iframeResizer" in url or "fonts" in url for url in answered), answered
+    assert refused == []  # of Gradio's own interface, which is closed, the page needs nothing
     page.close()
