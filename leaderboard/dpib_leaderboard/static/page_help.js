@@ -52,28 +52,31 @@ export function howToRead(board) {
   );
 }
 
-const COMMANDS = `dpib run mymethod --dataset mnist --epsilon 1 --track lite --seed 0
+const commandsTo = (store) => `dpib run mymethod --dataset mnist --epsilon 1 --track lite --seed 0
 dpib run mymethod --dataset mnist --epsilon 1 --track lite --seed 1
 dpib run mymethod --dataset mnist --epsilon 1 --track lite --seed 2
 for run in runs/lite-v1/mnist/mymethod/*; do dpib verify "$run"; done
-dpib submit runs/lite-v1/mnist/mymethod --dry-run`;
+dpib submit runs/lite-v1/mnist/mymethod --to ${store} --dry-run
+dpib submit runs/lite-v1/mnist/mymethod --to ${store}`;
 
-export function howToSubmit() {
+export function howToSubmit(board) {
+  const onHub = board.source.startsWith("hf:");
+  const commands = commandsTo(onHub ? board.source : "STORE"); // of a folder a board tells readers the name only
   return h(
     "section",
     { class: "prose" },
     h("h1", null, "How to submit"),
     h("p", { class: "lead" }, "Run, verify, submit. What is ranked is recomputed from your images, not taken from your record."),
-    part("Commands", h("pre", null, COMMANDS), copyButton("Copy", COMMANDS)),
+    part("Commands", h("pre", null, commands), copyButton("Copy", commands), !onHub && p(`STORE is the path of the folder that this board reads; its name is ${board.source}.`)),
     part(
       "What happens",
       h(
         "ol",
         null,
         h("li", null, h("code", null, "dpib submit"), " checks with the same validator as the reviewer, shows your row and where it would rank, and says what becomes public. Nothing is sent with --dry-run."),
-        h("li", null, "With your consent it opens one pull request that adds one folder per run: record, ledger, sample grid, synthetic images."),
+        h("li", null, `With your consent it ${onHub ? "opens one pull request per run, which adds one folder" : "copies one folder per run into the store, where a maintainer reviews it"}: record, ledger, sample grid, synthetic images.`),
         h("li", null, "The review recomputes ε from the ledger with two accountants and every score from your images, and looks for copies of training images."),
-        h("li", null, "Merged, the row appears with its trust level. Refused, the report names the reason."),
+        h("li", null, "Accepted, the row appears with its trust level. Refused, the report names the reason."),
       ),
     ),
     part("Rules", h("ul", null, h("li", null, "Three seeds for a rank."), h("li", null, "Attempts are counted and shown: choosing the best of many costs privacy."), h("li", null, "A method's name is of the account that sent it first; a changed method of dpib needs a name of its own."), h("li", null, "Nothing is deleted. A record is superseded or invalidated, with a reason."))),

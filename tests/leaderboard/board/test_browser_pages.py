@@ -144,6 +144,19 @@ def test_a_review_is_told_in_words_and_a_difference_uses_recomputed_scores(page:
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+def test_how_to_submit_names_the_store_of_the_board(page: Any, address: str) -> None:
+    open_page(page, address, "#/submit")
+    text = page.locator("main").inner_text()
+    assert "mymethod --to STORE\n" in text and "its name is tests" in text and "pull request" not in text
+    script = """async () => {
+        const {howToSubmit} = await import(new URL('widget/page_help.js', location.href));
+        return howToSubmit({source: 'hf:org/results'}).textContent;
+    }"""
+    on_hub = page.evaluate(script)
+    assert "mymethod --to hf:org/results --dry-run\n" in on_hub and "one pull request per run" in on_hub
+    assert "STORE" not in on_hub
+
+
 def test_no_epsilon_is_printed_smaller_than_it_is(page: Any, tmp_path: Path) -> None:
     record = make_record("honest", spent=0.9)
     with served(tmp_path, [(record, review_of(record, spent_epsilon=0.98761, second_opinion=1.23))]) as address:
