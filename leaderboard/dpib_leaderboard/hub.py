@@ -101,7 +101,7 @@ class HubStore:
         repo: ``ORG/REPO``, a dataset repository.
         endpoint: address of the Hub; None: the official one, or HF_ENDPOINT.
         token: the writer's; None: what ``hf auth login`` or HF_TOKEN gives. Reading never sends it.
-        cache: folder of snapshots; by default below HF_HOME.
+        cache: folder of snapshots, the newest and the one before; by default below HF_HOME.
     """
 
     def __init__(
@@ -127,7 +127,10 @@ class HubStore:
         except (StorageError, RecordError) as error:
             return self._last_good(pointer, error)
         date = datetime.now(UTC).isoformat(timespec="seconds")
+        earlier = json.loads(pointer.read_text())["commit"] if pointer.exists() else commit
         write_text_atomically(pointer, json.dumps({"commit": commit, "date": date}))
+        if earlier != commit:
+            self._prune({earlier, commit})
         return Snapshot(folder, commit, date)
 
     def _download(self, commit: str, folder: Path) -> None:
@@ -162,6 +165,15 @@ class HubStore:
             return {}, self.cache
         commit = json.loads(pointer.read_text())["commit"]
         return json.loads((self.cache / f"{commit}.json").read_text()), self.cache / commit
+
+    def _prune(self, kept: set[str]) -> None:
+        """Delete all commits but these; a board serves the earlier one until it has built that of the newest."""
+        for listing in self.cache.glob("*.json"):
+            if listing.name != _POINTER and listing.stem not in kept:
+                listing.unlink(missing_ok=True)
+        for folder in self.cache.iterdir():
+            if folder.is_dir() and folder.name not in kept:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _last_good(self, pointer: Path, error: DpibError) -> Snapshot:
         if not pointer.exists():

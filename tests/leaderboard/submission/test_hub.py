@@ -121,6 +121,20 @@ def test_the_board_refreshes_after_a_merge_and_fetches_only_what_is_new(
     assert "503" in board.problem and board.snapshot["built"] in board.problem
 
 
+def test_only_the_newest_commit_and_the_one_before_stay_on_the_disk(
+    hub: Hub, stores: tuple[HubStore, HubStore]
+) -> None:
+    maintainer, alice = stores
+    commits = [commit_of(alice)]
+    for number in range(3):
+        operations = [CommitOperationAdd("README.md", f"{number}".encode())]
+        maintainer.api.create_commit(REPO, operations, commit_message="x", repo_type="dataset")
+        commits += [commit_of(alice), commit_of(alice)]
+    assert len(set(commits)) == 4
+    kept = {name for commit in commits[-3:] for name in (commit, f"{commit}.json")}
+    assert {path.name for path in alice.cache.iterdir()} == {*kept, "last-good.json"}
+
+
 def test_reading_never_sends_a_token(hub: Hub, stores: tuple[HubStore, HubStore]) -> None:
     hub.tokens_seen.clear()
     stores[1].snapshot()
