@@ -152,7 +152,7 @@ def load_review(folder: Path) -> Review | None:
     """Return the review of a record's folder; None if there is none.
 
     Raises:
-        RecordError: if it is no plain file, too large or malformed.
+        RecordError: if it cannot be read, is a link, too large or malformed.
     """
     path = folder / limits.REVIEW
     if not (path.exists() or path.is_symlink()):
@@ -161,6 +161,8 @@ def load_review(folder: Path) -> Review | None:
         raise RecordError(f"{path} is not a review: it is a link or larger than {limits.REVIEW_BYTES} bytes.")
     try:
         return Review.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise RecordError(f"{path} cannot be read: {error.strerror}.") from error
     except ValidationError as error:
         raise RecordError(f"{path} is not a review: {describe_validation_error(error)}") from error
 

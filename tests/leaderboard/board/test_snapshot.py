@@ -94,6 +94,15 @@ def test_a_record_with_a_strange_trust_level_is_left_out(level: Any, tmp_path: P
         assert read_entries(store) == []
 
 
+def test_a_review_that_cannot_be_read_is_named_and_left_out(tmp_path: Path) -> None:
+    good, bad = make_record(seed=0), make_record(seed=1)
+    store = write_store(tmp_path, [(good, review_of(good)), (bad, None)])
+    (folder,) = store.glob(f"*/*/*/{bad.id[:16]}")
+    (folder / "review.json").mkdir()
+    with pytest.warns(UserWarning, match=r"review\.json cannot be read: Is a directory"):
+        assert [entry.record.id for entry in read_entries(store)] == [good.id]
+
+
 @pytest.mark.parametrize("change", [{"spent": 1.02}, {"relation": "replace-one"}, {"delta": 1e-3}])
 def test_unequal_epsilon_relation_or_delta_is_never_ranked(change: dict[str, Any]) -> None:
     pairs = [*repeated("dp-merf", 80), *repeated("other", 90, **change)]
