@@ -25,7 +25,6 @@ PARQUET_FOOTER = 1 << 20
 PARQUET_ROW_GROUPS = 10_000
 PNG_OVERHEAD = 1_024
 """Bytes an image's PNG may have beyond its raw pixels."""
-COMPRESSION_RATIO = 100
 
 UNIQUE_SHARE = 0.5
 """Least share of images that must differ from one another in some pixel."""

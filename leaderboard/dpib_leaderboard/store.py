@@ -17,7 +17,6 @@ from typing import Protocol
 from dpib.errors import ConfigError, RecordError, StorageError
 from dpib_leaderboard import limits
 from dpib_leaderboard.entries import read_entries
-from dpib_leaderboard.rows import build_rows
 
 HUB_PREFIX = "hf:"
 EMBEDDED = Path(__file__).parents[2] / "submissions"
@@ -127,10 +126,6 @@ class FolderStore:
             state = "unreviewed" if review is None else "accepted" if review.accepted else "refused"
             found.append(("invalidated" if review and review.invalidated else state, one.place, one.record.created))
         return found
-
-    def build(self) -> int:
-        """Write ``rows.parquet``; return its number of rows."""
-        return build_rows(self.folder)
 
 
 def open_store(address: str | None, *, images: bool = True) -> Store:

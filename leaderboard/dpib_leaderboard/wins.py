@@ -9,13 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from dpib_leaderboard.overall import LABEL, label_of
+from dpib_leaderboard.overall import LABEL, MIN_METHODS, label_of
 
 MIN_CELLS = 3
-"""Cells that a method must share with others to stand in the matrix of a track."""
-
-MIN_METHODS = 3
-"""Methods that must share those cells."""
+"""Cells that ``MIN_METHODS`` methods must share to stand in the matrix of a track."""
 
 MAX_METHODS = 12
 """Methods that are listed: those with the largest share of wins less losses."""

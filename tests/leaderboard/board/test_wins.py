@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dpib_leaderboard import wins
-from dpib_leaderboard.overall import overall_standings
-from dpib_leaderboard.wins import MIN_CELLS, MIN_METHODS, win_matrices
+from dpib_leaderboard.overall import MIN_METHODS, overall_standings
+from dpib_leaderboard.wins import MIN_CELLS, win_matrices
 
 CELLS = [("mnist", 1.0), ("mnist", 10.0), ("fashion-mnist", 1.0), ("fashion-mnist", 10.0)]
 Interval = tuple[int, int] | None
