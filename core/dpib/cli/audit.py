@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpib.cli.output import note, print_json, print_table
+from dpib.cli.output import note, print_json, print_table, prints_on_stderr
 from dpib.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ def audit(
     if jobs < 0:
         raise ConfigError(f"--jobs must be 0 or more, got {jobs}.")
     sizes = named(profile)
-    workers = make_runner(runner, RunnerSettings(jobs or None, address))
-    if plugin is not None:
-        plugins.load_file(plugin)
-    with terminal_reporter(quiet) as reporter:
+    with prints_on_stderr(), terminal_reporter(quiet) as reporter:
+        workers = make_runner(runner, RunnerSettings(jobs or None, address))
+        if plugin is not None:
+            plugins.load_file(plugin)
         report = play(
             catalogue.method(method),
             sizes,

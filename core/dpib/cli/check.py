@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpib.cli.output import note, print_json, print_table
+from dpib.cli.output import note, print_json, print_table, prints_on_stderr
 from dpib.errors import ConfigError
 from dpib.files import DEFAULT_RUNS
 
@@ -39,10 +39,10 @@ def check(
 
     if profile not in ("quick", "full"):
         raise ConfigError(f"Expected --profile quick or full, got '{profile}'.")
-    if plugin is not None:
-        plugins.load_file(plugin)
-    installed = catalogue.method(method)
-    with terminal_reporter(quiet) as reporter:
+    with prints_on_stderr(), terminal_reporter(quiet) as reporter:
+        if plugin is not None:
+            plugins.load_file(plugin)
+        installed = catalogue.method(method)
         verdict = check_method(installed, "full" if profile == "full" else "quick", reporter)
     path = VerdictStore(runs).keep(verdict)
     if json:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dpib.cli.output import note, print_json, print_table
+from dpib.cli.output import note, print_json, print_table, prints_on_stderr
 
 
 def eval(
@@ -44,9 +44,10 @@ def eval(
     """
     from dpib.evaluate_images import evaluate_images
 
-    scores, folder = evaluate_images(
-        images, dataset, track=track, epsilon=epsilon, metrics=metric, out=out, data_dir=data_dir, quiet=quiet
-    )
+    with prints_on_stderr():
+        scores, folder = evaluate_images(
+            images, dataset, track=track, epsilon=epsilon, metrics=metric, out=out, data_dir=data_dir, quiet=quiet
+        )
     if json:
         print_json([score.model_dump(mode="json") for score in scores])
         return

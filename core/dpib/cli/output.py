@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from contextlib import redirect_stdout
+from typing import Any, TextIO
 
 import typer
 
@@ -31,6 +32,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, err
         table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
     terminal = (sys.stderr if err else sys.stdout).isatty()
     Console(width=None if terminal else WIDTH_WITHOUT_TERMINAL, stderr=err).print(table)
+
+
+def prints_on_stderr() -> redirect_stdout[TextIO]:
+    """Return a context for running the code of plugins: what it prints is no data and goes to stderr."""
+    return redirect_stdout(sys.stderr)
 
 
 def note(message: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dpib.cli.output import note, print_json, print_table
+from dpib.cli.output import note, print_json, print_table, prints_on_stderr
 from dpib.files import DEFAULT_RUNS
 
 if TYPE_CHECKING:
@@ -110,9 +110,10 @@ def plan(
     from dpib.grids.grid import read_grid
     from dpib.grids.plan import make_plan
 
-    if plugin is not None:
-        plugins.load_file(plugin)
-    made = make_plan(read_grid(grid), runs, data_dir, device, also or ())
+    with prints_on_stderr():
+        if plugin is not None:
+            plugins.load_file(plugin)
+        made = make_plan(read_grid(grid), runs, data_dir, device, also or ())
     if json:
         units = [_plain(one) for one in made.units]
         shared = [{"name": one.name, "runs": one.runs, "seconds": one.seconds} for one in made.pretrainings]

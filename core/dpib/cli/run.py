@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dpib.cli.options import refuse_options
-from dpib.cli.output import note, print_json, print_table
+from dpib.cli.output import note, print_json, print_table, prints_on_stderr
 from dpib.errors import ConfigError
 from dpib.files import DEFAULT_RUNS
 from dpib.grids.base import RunnerSettings
@@ -92,7 +92,8 @@ def run(
     else:
         refuse_options(ctx, _OF_A_GRID, f"{method} is one run, and this is for grid files (GRID.toml)")
     if plugin is not None:
-        plugins.load_file(plugin)
+        with prints_on_stderr():
+            plugins.load_file(plugin)
     if is_grid:
         from dpib.cli.run_grid import run_grid
 
@@ -105,14 +106,15 @@ def run(
     from dpib.job import make_spec, prepare
 
     overrides = dict(config.parse_override(text) for text in set_ or [])
-    spec = make_spec(method, dataset, epsilon, track, seed, public, pretrain, prelude or (), variant, overrides)
-    job = prepare(spec)
-    from dpib.runner import run_job
-    from dpib.workspace import Workspace
+    with prints_on_stderr():
+        spec = make_spec(method, dataset, epsilon, track, seed, public, pretrain, prelude or (), variant, overrides)
+        job = prepare(spec)
+        from dpib.runner import run_job
+        from dpib.workspace import Workspace
 
-    workspace = Workspace(runs, spec)
-    found = workspace.record_path.exists()
-    record = run_job(job, runs, data_dir, device, quiet=quiet)
+        workspace = Workspace(runs, spec)
+        found = workspace.record_path.exists()
+        record = run_job(job, runs, data_dir, device, quiet=quiet)
     if found:
         note(f"Reused: {workspace.folder} is complete.")
     if json:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from dpib.cli.output import note, print_json, print_table
+from dpib.cli.output import note, print_json, print_table, prints_on_stderr
 from dpib.errors import PluginError
 from dpib.grids.base import Outcome, RunnerSettings, notes_folder
 
@@ -39,18 +39,19 @@ def run_grid(
     from dpib.records import load_record
     from dpib.standings import standings
 
-    grid = read_grid(path)
-    runner = make_runner(runner_name, settings)
-    plan = make_plan(grid, runs, data_dir, device, also, cluster=settings.address is not None)
-    if len(plan.standing("impossible")) == len(plan.units):
-        reasons = "; ".join(reason.removesuffix(".") for reason in plan.reasons())
-        raise PluginError(f"No run of {path} is possible here: {reasons}.")
-    tasks = tasks_of(plan, runs, data_dir, device, plugins, timeout_minutes)
-    with display_of({task.digest: task.name for task in tasks}, quiet) as display:
-        outcomes = []
-        for outcome in run_tasks(runner, tasks, display.event):
-            display.finished(outcome)
-            outcomes.append(outcome)
+    with prints_on_stderr():
+        grid = read_grid(path)
+        runner = make_runner(runner_name, settings)
+        plan = make_plan(grid, runs, data_dir, device, also, cluster=settings.address is not None)
+        if len(plan.standing("impossible")) == len(plan.units):
+            reasons = "; ".join(reason.removesuffix(".") for reason in plan.reasons())
+            raise PluginError(f"No run of {path} is possible here: {reasons}.")
+        tasks = tasks_of(plan, runs, data_dir, device, plugins, timeout_minutes)
+        with display_of({task.digest: task.name for task in tasks}, quiet) as display:
+            outcomes = []
+            for outcome in run_tasks(runner, tasks, display.event):
+                display.finished(outcome)
+                outcomes.append(outcome)
     known = records_below([runs, *also])
     frame = records_of((unit.spec for unit in grid.units), known)
     if json:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpib.cli.output import note, print_json, print_table
+from dpib.cli.output import note, print_json, print_table, prints_on_stderr
 from dpib.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -86,44 +86,46 @@ def synthesize(
         raise ConfigError(f"Expected --format png or parquet, got '{image_format}'.")
     if private_report is not None:
         check_report_path(private_report, out)
-    if plugin is not None:
-        plugins.load_file(plugin)
-    job = resolve(
-        Ask(
-            method=method,
-            images=images,
-            out=out,
-            epsilon=epsilon,
-            nominal_size=nominal_size,
-            count_is_public=count_is_public,
-            classes=classes,
-            folders_are_public=folders_are_public,
-            images_per_person=images_per_person,
-            title=title,
-            side=size,
-            colour=colour,
-            window=parse_window(window),
-            n_images=n_images,
-            image_format="parquet" if image_format == "parquet" else "png",
-            track=track,
-            public=public,
-            pretrain=pretrain,
-            variant=variant,
-            overrides=dict(config.parse_override(text) for text in set_ or []),
-            seed=seed,
+    with prints_on_stderr():
+        if plugin is not None:
+            plugins.load_file(plugin)
+        job = resolve(
+            Ask(
+                method=method,
+                images=images,
+                out=out,
+                epsilon=epsilon,
+                nominal_size=nominal_size,
+                count_is_public=count_is_public,
+                classes=classes,
+                folders_are_public=folders_are_public,
+                images_per_person=images_per_person,
+                title=title,
+                side=size,
+                colour=colour,
+                window=parse_window(window),
+                n_images=n_images,
+                image_format="parquet" if image_format == "parquet" else "png",
+                track=track,
+                public=public,
+                pretrain=pretrain,
+                variant=variant,
+                overrides=dict(config.parse_override(text) for text in set_ or []),
+                seed=seed,
+            )
         )
-    )
     if dry_run:
         _explain(job, records, quiet=quiet, json=json)
         return
     from dpib.owner.release import release
 
-    outcome = release(job, data_dir=data_dir, device=device, quiet=quiet)
-    if outcome.reused:
-        note(f"Reused: {out} is complete; nothing was spent.")
-    if private_report is not None:
-        write_private_report(job, outcome.certificate, private_report, device=device, quiet=quiet)
-        note(f"Private report: {private_report}. NOT PRIVATE, do not release it.")
+    with prints_on_stderr():
+        outcome = release(job, data_dir=data_dir, device=device, quiet=quiet)
+        if outcome.reused:
+            note(f"Reused: {out} is complete; nothing was spent.")
+        if private_report is not None:
+            write_private_report(job, outcome.certificate, private_report, device=device, quiet=quiet)
+            note(f"Private report: {private_report}. NOT PRIVATE, do not release it.")
     if json:
         print_json(outcome.certificate.model_dump(mode="json"))
     else:
@@ -167,7 +169,7 @@ def _explain(job: OwnerJob, records: Path, *, quiet: bool, json: bool) -> None:
     from dpib.privacy.statement import describe_charge, round_up
     from dpib.progress import terminal_reporter
 
-    with terminal_reporter(quiet) as reporter:
+    with prints_on_stderr(), terminal_reporter(quiet) as reporter:
         read_images_of(job, reporter)
         with reporter.task("rehearse without images"):
             charges = rehearse(job)

@@ -20,6 +20,7 @@ from dpib.grids.base import Job, OnDone
 def _prepare(files: Sequence[Path]) -> None:
     import torch
 
+    os.dup2(2, 1)  # what a plugin prints is no data
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
