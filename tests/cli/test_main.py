@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -69,6 +71,7 @@ FULL = OSError(errno.ENOSPC, "No space left on device", "/runs/images.parquet")
         (FULL, 3, "the disk is full (/runs/images.parquet)"),
         (_caused_by(RuntimeError("cannot save"), FULL), 3, "the disk is full"),
         (_caused_by(RunError("stage failed"), FULL), 3, "the disk is full"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "notes/x"), 3, "read or write notes/x: Not a directory"),
         (_caused_by(StorageError("no room in runs/"), FULL), 3, "Error: no room in runs/"),
         (
             RuntimeError("operator torchvision::nms does not exist"),
@@ -94,6 +97,31 @@ def test_a_bug_keeps_its_traceback() -> None:
         _ = 1 / 0
     with pytest.raises(FileNotFoundError), reported_errors():
         raise FileNotFoundError(errno.ENOENT, "gone")
+
+
+GRID = '[[runs]]\ntrack = "demo"\nmethods = ["uniform"]\ndatasets = ["digits"]\nepsilons = [1]\nseeds = [0]\n'
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["new", "mine", "--dir"],
+        ["check", "uniform", "--quiet", "--json", "--runs"],
+        ["run", "small.toml", "--quiet", "--runs"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_file_in_the_place_of_a_folder_is_one_message(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("small.toml").write_text(GRID)
+    Path("notes").write_text("no folder")
+    result = CliRunner().invoke(app, [*words, "notes"])
+    assert result.exit_code == 3
+    assert "Error: Cannot read or write notes" in result.stderr
+    if words[0] == "check":  # what it took minutes to find out is not lost
+        assert json.loads(result.stdout)["method"] == "uniform"
 
 
 def test_errors_of_commands_reach_the_exit_code() -> None:

@@ -64,12 +64,12 @@ def audit(
             plugin=plugin,
             reporter=reporter,
         )
-    path = out or Path("audits") / f"{method}-{profile}.json"
-    report.save(path)
     if json:
         print_json(report.model_dump(mode="json"))
     else:
         _print(report)
+    path = out or Path("audits") / f"{method}-{profile}.json"
+    report.save(path)
     note(f"Report: {path}")
     if report.verdict != "not refuted":
         raise typer.Exit(1)

@@ -44,7 +44,6 @@ def check(
             plugins.load_file(plugin)
         installed = catalogue.method(method)
         verdict = check_method(installed, "full" if profile == "full" else "quick", reporter)
-    path = VerdictStore(runs).keep(verdict)
     if json:
         print_json(verdict.model_dump(mode="json"))
     else:
@@ -54,6 +53,7 @@ def check(
         )
         if not verdict.holds:
             note(explain(verdict))
+    path = VerdictStore(runs).keep(verdict)
     note(_conclusion(verdict, path))
     if not verdict.holds:
         raise typer.Exit(1)

@@ -43,7 +43,7 @@ def _full_disk(error: BaseException | None) -> OSError | None:
 
 @contextmanager
 def reported_errors() -> Iterator[None]:
-    """Turn deliberate errors, a full disk and Ctrl-C into one message on stderr and an exit code."""
+    """Turn deliberate errors, unusable files, a full disk and Ctrl-C into one message on stderr and an exit code."""
     try:
         yield
     except KeyboardInterrupt:
@@ -53,6 +53,10 @@ def reported_errors() -> Iterator[None]:
         if full is not None and not isinstance(error, StorageError):
             place = f" ({full.filename})" if full.filename else ""
             _stop(f"Error: the disk is full{place}. Free some space; the same command resumes.", StorageError.exit_code)
+        if isinstance(error, OSError) and error.filename and error.strerror:
+            unusable = StorageError(f"Cannot read or write {error.filename}: {error.strerror}.")
+            unusable.__cause__ = error
+            error = unusable
         if isinstance(error, RuntimeError) and "operator torchvision::" in str(error):
             mismatch = PluginError(MISMATCH)
             mismatch.__cause__ = error

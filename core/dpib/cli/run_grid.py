@@ -47,6 +47,8 @@ def run_grid(
             reasons = "; ".join(reason.removesuffix(".") for reason in plan.reasons())
             raise PluginError(f"No run of {path} is possible here: {reasons}.")
         tasks = tasks_of(plan, runs, data_dir, device, plugins, timeout_minutes)
+        if tasks:
+            runs.mkdir(parents=True, exist_ok=True)  # before a process fails at it
         with display_of({task.digest: task.name for task in tasks}, quiet) as display:
             outcomes = []
             for outcome in run_tasks(runner, tasks, display.event):
