@@ -268,13 +268,15 @@ def load_record(path: Path) -> RunRecord:
     """Read and validate one record.
 
     Raises:
-        RecordError: if it is missing, not JSON, of an unknown schema, or its id is not its content's digest.
+        RecordError: if it cannot be read, is not JSON, of an unknown schema, or its id is not its content's digest.
     """
     try:
         text = path.read_text()
         plain = json.loads(text)
     except FileNotFoundError as error:
         raise RecordError(f"No record at {path}: the run is unfinished or the path is wrong.") from error
+    except OSError as error:
+        raise RecordError(f"{path} cannot be read: {error.strerror}.") from error
     except (ValueError, UnicodeDecodeError, RecursionError) as error:
         raise RecordError(f"{path} is not a JSON document: {error}") from error
     version = plain.get("schema_version") if isinstance(plain, dict) else None

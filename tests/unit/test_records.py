@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from dpib.errors import RecordError
+from dpib.privacy.ledger import read_ledger_lines
+from dpib.query import find_records
 from dpib.records import RunRecord, Score, load_record, record_json_schema
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +61,19 @@ def test_what_is_no_record_is_refused_by_one_error(content: str, tmp_path: Path)
     path.write_text(content)
     with pytest.raises(RecordError):
         load_record(path)
+
+
+def test_what_cannot_be_read_is_left_out_and_told(tmp_path: Path) -> None:
+    record = _any_record()
+    for name in ("good", "bad"):
+        (tmp_path / "demo-v1" / "digits" / "uniform" / name).mkdir(parents=True)
+    good, bad = (tmp_path / "demo-v1" / "digits" / "uniform" / name / "record.json" for name in ("good", "bad"))
+    good.write_text(record.to_json())
+    bad.mkdir()
+    with pytest.warns(UserWarning, match=f"left out: {bad} cannot be read: Is a directory"):
+        assert list(find_records(tmp_path)) == [(good, record)]
+    with pytest.raises(RecordError, match="cannot be read: Is a directory"):
+        read_ledger_lines(bad)
 
 
 def test_a_score_is_a_number_or_a_reason_never_nan() -> None:

@@ -122,9 +122,13 @@ def read_ledger_lines(path: Path) -> list[dict[str, Any]]:
     """Return the lines of a ledger file.
 
     Raises:
-        RecordError: if a line is not a JSON object.
+        RecordError: if the file cannot be read or a line is not a JSON object.
     """
-    return _parse_lines(path.read_bytes(), path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RecordError(f"{path} cannot be read: {error.strerror}.") from error
+    return _parse_lines(content, path)
 
 
 def _parse_lines(content: bytes, path: Path) -> list[dict[str, Any]]:
