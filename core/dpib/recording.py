@@ -68,7 +68,7 @@ def privacy_block(
         spent_epsilon=spent,
         spent_by_side={side: _finite(value) for side, value in by_side.items()},
         delta=dataset.delta,
-        relation=track.relation.value,
+        relation=track.relation,
         unit=dataset.privacy_unit,
         accountant=describe(track.accountant),
         second_opinion=second,

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from dpib.errors import RecordError
-from dpib.spec import Digest, Frozen, Name, RunSpec, canonical_json, describe_validation_error, sha256_text
+from dpib.spec import Digest, Frozen, Name, Relation, RunSpec, canonical_json, describe_validation_error, sha256_text
 from dpib.verdicts import CheckBlock
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -152,8 +152,8 @@ class PrivacyBlock(Frozen):
     target_epsilon: float
     spent_epsilon: float | None
     spent_by_side: Mapping[str, float | None]
-    delta: float
-    relation: str
+    delta: float = Field(gt=0, lt=1)
+    relation: Relation
     unit: str
     accountant: str
     second_opinion: float | None

@@ -15,6 +15,7 @@ from dpib.errors import RecordError
 from dpib.privacy.ledger import read_ledger_lines
 from dpib.query import find_records
 from dpib.records import RunRecord, Score, load_record, record_json_schema
+from dpib.spec import canonical_json, sha256_text
 
 ROOT = Path(__file__).parents[2]
 RECORDS = sorted((ROOT / "submissions").glob("*/*/*/*/record.json"))
@@ -61,6 +62,16 @@ def test_what_is_no_record_is_refused_by_one_error(content: str, tmp_path: Path)
     path.write_text(content)
     with pytest.raises(RecordError):
         load_record(path)
+
+
+@pytest.mark.parametrize(("key", "value"), [("relation", "foo"), ("delta", -1.0), ("delta", 0.0), ("delta", 1.0)])
+def test_a_guarantee_that_is_none_is_no_record(key: str, value: object, tmp_path: Path) -> None:
+    plain = _any_record().to_plain()
+    plain["privacy"][key] = value
+    plain["id"] = sha256_text(canonical_json({name: block for name, block in plain.items() if name != "id"}))
+    (tmp_path / "record.json").write_text(json.dumps(plain))
+    with pytest.raises(RecordError, match=f"privacy.{key}"):
+        load_record(tmp_path / "record.json")
 
 
 def test_what_cannot_be_read_is_left_out_and_told(tmp_path: Path) -> None:
