@@ -14,6 +14,8 @@ from dpib.errors import StorageError
 
 DEFAULT_RUNS = Path("runs")
 """Where commands keep run folders unless they are told otherwise."""
+SUBMISSIONS = Path(__file__).parents[2] / "submissions"
+"""The results store of a checkout, wherever a command is called; absent from an installed wheel."""
 
 _PARTIAL = ".partial"
 _LOCK = ".lock"

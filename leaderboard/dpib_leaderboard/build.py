@@ -13,7 +13,7 @@ from typing import Any
 from dpib.errors import ConfigError, StorageError
 from dpib_leaderboard.entries import read_entries
 from dpib_leaderboard.snapshot import build_snapshot
-from dpib_leaderboard.store import EMBEDDED, FolderStore, Store, open_store
+from dpib_leaderboard.store import FolderStore, Store, open_store
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def source_of(address: str | None) -> str:
         return store.address
     if address is not None and not store.folder.is_dir():
         raise ConfigError(f"No results store at {store.folder}: give a folder, or hf:ORG/REPO for one on the Hub.")
-    return store.folder.name if address is not None else EMBEDDED.name
+    return store.folder.name
 
 
 def build(store: Store, source: str) -> Built:

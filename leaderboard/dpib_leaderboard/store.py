@@ -15,13 +15,11 @@ from pathlib import Path
 from typing import Protocol
 
 from dpib.errors import ConfigError, RecordError, StorageError
+from dpib.files import SUBMISSIONS
 from dpib_leaderboard import limits
 from dpib_leaderboard.entries import read_entries
 
 HUB_PREFIX = "hf:"
-EMBEDDED = Path(__file__).parents[2] / "submissions"
-"""The store of a checkout; absent from an installed wheel, where the paper's rows remain."""
-
 LIGHT = ("record.json", "ledger.jsonl", "grid.png", limits.REVIEW)
 """Files of a record that a snapshot holds: all but the images."""
 
@@ -139,7 +137,7 @@ def open_store(address: str | None, *, images: bool = True) -> Store:
         ConfigError: if the address is malformed.
     """
     if address is None or not address.startswith(HUB_PREFIX):
-        return FolderStore(Path(address) if address is not None else EMBEDDED, images)
+        return FolderStore(Path(address) if address is not None else SUBMISSIONS, images)
     from dpib_leaderboard.hub import HubStore
 
     repo = address.removeprefix(HUB_PREFIX)

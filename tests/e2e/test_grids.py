@@ -220,6 +220,15 @@ def test_the_plan_says_what_stands_how_and_why(small: Path, tmp_path: Path) -> N
     assert plan.unknown == len(plan.standing("missing")) == 7
 
 
+def test_estimates_know_the_records_of_the_checkout_wherever_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    unit = Unit(make_spec("dp-means", "mnist", 1.0, "lite", 99))
+    (planned,) = make_plan(Grid("", "", "", (unit,), ()), tmp_path / "runs", device="cpu").units
+    assert planned.estimate.runs > 0
+
+
 def test_a_begun_run_that_cannot_be_continued_is_named_and_ends_in_an_error(tmp_path: Path) -> None:
     text = '[base]\ntrack="demo"\ndatasets="digits"\nepsilons=1\n[[runs]]\nmethods="uniform"\nseeds=[0, 1]\n'
     grid, runs = _write(tmp_path / "two.toml", text), tmp_path / "runs"

@@ -361,17 +361,19 @@ def test_a_rehearsal_foretells_the_accesses_without_images(ask: Make, tmp_path: 
     assert [(e.label, EVENT.validate_python(dict(e.event))) for e in certificate.guarantee.events] == foretold
 
 
-def test_expectations_come_from_the_nearest_public_runs(ask: Make) -> None:
-    store = Path(__file__).parents[2] / "submissions"
+def test_expectations_come_from_the_nearest_public_runs(
+    ask: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the public runs are the checkout's, wherever the owner is
     job = resolve(ask(track="lite", variant=None, epsilon=8.0, nominal_size=60_000))
-    found = expectations(job, store, limit=2)
+    found = expectations(job, limit=2)
     assert [one.epsilon for one in found] == [10.0, 10.0]
     assert {one.dataset for one in found} == {"mnist", "fashion-mnist"}, "of 55,000 images; others are smaller"
     for one in found:
         assert one.trivial is not None and one.ceiling is not None
         assert one.trivial < one.accuracy < one.ceiling
         assert 0 < one.minutes < 60
-    assert expectations(resolve(ask()), store) == (), "no public run of another track is passed off as one of this"
+    assert expectations(resolve(ask())) == (), "no public run of another track is passed off as one of this"
 
 
 def test_the_private_report_counts_and_scores(ask: Make, tmp_path: Path) -> None:

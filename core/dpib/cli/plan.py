@@ -100,8 +100,8 @@ def plan(
     """Say what a grid would run: what is done, running, missing or impossible here, and what it will take.
 
     Times and memory come from recorded runs of the same method on the same track and kind of device (CPU or GPU, if any
-    ran there), most alike first, in --runs and in submissions/; otherwise they are unknown. A pretraining that runs
-    share counts once.
+    ran there), most alike first, in --runs and in the checkout's submissions; otherwise they are unknown. A
+    pretraining that runs share counts once.
 
         dpib plan experiments/demo.toml
     """

@@ -9,6 +9,7 @@ import typer
 
 from dpib.cli.output import note, print_json, print_table, prints_on_stderr
 from dpib.errors import ConfigError
+from dpib.files import SUBMISSIONS
 
 if TYPE_CHECKING:
     from dpib.owner.certificate import Certificate
@@ -65,7 +66,9 @@ def synthesize(
     private_report: Annotated[
         Path | None, typer.Option(help="Also score against the real images, into this file. Not private.")
     ] = None,
-    records: Annotated[Path, typer.Option(help="Public records for the expectation.")] = Path("submissions"),
+    records: Annotated[
+        Path, typer.Option(help="Public records for the expectation.", show_default="submissions of the checkout")
+    ] = SUBMISSIONS,
     plugin: Annotated[Path | None, typer.Option(help="A single Python file that brings the method.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder of data mirrors, for --public.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",

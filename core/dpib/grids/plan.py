@@ -13,7 +13,7 @@ from dpib import catalogue
 from dpib.data.sources import locate
 from dpib.dataset_spec import DatasetSpec
 from dpib.errors import DpibError, UnknownName
-from dpib.files import is_held
+from dpib.files import SUBMISSIONS, is_held
 from dpib.grids.grid import Grid, Unit
 from dpib.grids.past import Estimate, Past
 from dpib.job import Job, prepare
@@ -21,8 +21,6 @@ from dpib.spec import RunSpec
 from dpib.workspace import Workspace
 
 Standing = Literal["done", "running", "missing", "impossible"]
-STORES = (Path("submissions"),)
-"""Results stores that estimates look into besides the runs folder."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ def make_plan(
     """
     also = tuple(also)
     there = Past((*also, runs))
-    known = Past((*STORES, runs, *also))
+    known = Past((SUBMISSIONS, runs, *also))
     possible = _Possible(data_dir, device, cluster)
     units = []
     for unit in grid.units:

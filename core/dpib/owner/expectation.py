@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpib import catalogue
+from dpib.files import SUBMISSIONS
 from dpib.machine import usual_hardware
 from dpib.owner.request import OwnerJob
 from dpib.query import PROTOCOLS, find_records
 from dpib.records import RunRecord
 from dpib.spec import RunSpec
 
-SUBMISSIONS = Path("submissions")
 CAVEAT = (
     "Public runs on other images: a rough guide only. Fewer images, more classes or finer detail than theirs mean "
     "less utility at the same ε."
