@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ PROTOCOLS = ("noisy-senv", "synv", "testfix", "senv")
 KEYS = ("track", "dataset", "epsilon", "method", "variant", "public", "pretrain", "preludes", "overrides", "tuned")
 """What makes two records repetitions of one another: all of these agree, the seeds differ."""
 
+_RECORDS = "*/*/*/*/record.json"
+"""Where records lie below a folder of runs or a results store."""
 COSTS = ("minutes", "pretrain_minutes", "learn_minutes", "generate_minutes", "peak_gib", "peak_gpu_gib")
 _NO_SCORES = (
     *KEYS,
@@ -38,9 +41,20 @@ def name_of(row: Any) -> str:
     return f"{display_name(row.method, row.variant, row.public, row.pretrain, row.preludes)} {row.overrides}".strip()
 
 
+def store_around(folder: Path) -> Path | None:
+    """Return the folder of runs, or results store, that somebody meant who named one of its folders or one above it.
+
+    None if records lie where they should below ``folder``, or there are none.
+    """
+    if any(folder.glob(_RECORDS)):
+        return None
+    found = next(folder.resolve().rglob("record.json"), None)
+    return None if found is None or len(found.parents) < 5 else Path(os.path.relpath(found.parents[4]))
+
+
 def find_records(folder: Path) -> Iterator[tuple[Path, RunRecord]]:
     """Yield every readable record below a folder of runs or a results store; a damaged one warns and is left out."""
-    for path in sorted(folder.glob("*/*/*/*/record.json")):
+    for path in sorted(folder.glob(_RECORDS)):
         try:
             yield path, load_record(path)
         except RecordError as error:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpib.errors import ConfigError, StorageError
+from dpib.errors import StorageError
 from dpib_leaderboard.entries import read_entries
 from dpib_leaderboard.snapshot import build_snapshot
 from dpib_leaderboard.store import FolderStore, Store, open_store
@@ -39,13 +39,13 @@ def source_of(address: str | None) -> str:
     """Return how readers of a board see where its store is: a folder by its name only.
 
     Raises:
-        ConfigError: if there is no such folder or the address is malformed.
+        ConfigError: if the folder is no store or the address is malformed.
     """
     store = open_store(address)
     if not isinstance(store, FolderStore):
         return store.address
-    if address is not None and not store.folder.is_dir():
-        raise ConfigError(f"No results store at {store.folder}: give a folder, or hf:ORG/REPO for one on the Hub.")
+    if address is not None:
+        store.check()
     return store.folder.name
 
 

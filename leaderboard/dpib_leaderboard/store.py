@@ -16,6 +16,7 @@ from typing import Protocol
 
 from dpib.errors import ConfigError, RecordError, StorageError
 from dpib.files import SUBMISSIONS
+from dpib.query import store_around
 from dpib_leaderboard import limits
 from dpib_leaderboard.entries import read_entries
 
@@ -85,6 +86,18 @@ class FolderStore:
     def __init__(self, folder: Path, images: bool = True) -> None:
         self.folder, self.images, self.address = folder, images, str(folder)
 
+    def check(self) -> None:
+        """Look whether the folder is a store.
+
+        Raises:
+            ConfigError: if it does not exist, or is not the store but a folder in it or above it.
+        """
+        if not self.folder.is_dir():
+            raise ConfigError(f"No results store at {self.folder}: give a folder, or hf:ORG/REPO for one on the Hub.")
+        around = store_around(self.folder)
+        if around is not None:
+            raise ConfigError(f"{self.folder} is no results store, but {around} is: give that.")
+
     def snapshot(self) -> Snapshot:
         """Return the folder as it is."""
         return Snapshot(self.folder, None, datetime.now(UTC).isoformat(timespec="seconds"))
@@ -117,7 +130,12 @@ class FolderStore:
         return Receipt(str(target))
 
     def submissions(self) -> list[tuple[str, str, str]]:
-        """Return the records that lie here, with the state of their reviews."""
+        """Return the records that lie here, with the state of their reviews.
+
+        Raises:
+            ConfigError: if this is no store.
+        """
+        self.check()
         found = []
         for one in read_entries(self.folder):
             review = one.review

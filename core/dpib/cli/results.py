@@ -166,7 +166,7 @@ def results(
     from dpib.errors import ConfigError
     from dpib.paper import tables
     from dpib.query import results as query
-    from dpib.query import select
+    from dpib.query import select, store_around
 
     if table and against != "paper":
         raise ConfigError("--table is one of the paper's: it goes with --against paper.")
@@ -174,6 +174,8 @@ def results(
         raise ConfigError(f"No table '{table}' of the paper. Known: {', '.join(tables())}.")
     if runs != DEFAULT_RUNS and not runs.is_dir():
         raise ConfigError(f"No folder of runs at {runs}.")
+    if (around := store_around(runs)) is not None:
+        raise ConfigError(f"{runs} is no folder of runs, but {around} is: give --runs {around}.")
     everything = query(runs)
     wishes = {"dataset": dataset, "method": method, "epsilon": epsilon, "public": public, "variant": variant}
     frame = select(everything, track=track, seed=seed, **wishes)

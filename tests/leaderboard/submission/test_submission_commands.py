@@ -20,10 +20,12 @@ from typer.testing import CliRunner, Result
 from dpib.audit.levels import AuditEvidence, CheckEvidence
 from dpib.cli.main import reported_errors
 from dpib.errors import ConfigError
+from dpib.files import SUBMISSIONS
 from dpib.isolation.jail import Protections
 from dpib.records import RunRecord, load_record
 from dpib.verdicts import SUITE_VERSION
 from dpib_leaderboard import limits
+from dpib_leaderboard.commands import leaderboard
 from dpib_leaderboard.entries import Entry, read_entries
 from dpib_leaderboard.hub import HubStore
 from dpib_leaderboard.recompute import Recomputed
@@ -55,6 +57,15 @@ def test_a_dry_run_shows_the_row_and_the_files_and_sends_nothing(
     for words in ("record.json", "images.parquet", "This becomes public", "nothing was sent"):
         assert words in done.stderr
     assert not (tmp_path / "store").exists()
+
+
+def test_a_folder_that_is_no_store_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    done = call(submit, "--status", "--to", tmp_path / "absent")
+    assert done.exit_code == 2 and f"No results store at {tmp_path / 'absent'}" in done.stderr
+    part = SUBMISSIONS / "lite-v1"
+    for ask in (partial(call, submit, "--status", "--to"), partial(call, leaderboard, "--export", "site", "--store")):
+        done = ask(part)
+        assert done.exit_code == 2 and f"{part} is no results store, but " in done.stderr, done.output
 
 
 @pytest.mark.parametrize("answer", ["n\n", ""])
