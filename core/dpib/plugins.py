@@ -190,7 +190,9 @@ class PluginRegistry:
         sys.modules[module_name] = module
         try:
             spec.loader.exec_module(module)
-            self._admit(key, module, collect(module, key, path.name, UNPACKAGED))
+            contribution = collect(module, key, path.name, UNPACKAGED)
+            _check_classes(contribution, path.stem)
+            self._admit(key, module, contribution)
         except (Exception, SystemExit) as error:
             del sys.modules[module_name]
             raise PluginError(f"Plugin file {path} cannot be loaded: {describe_failure(error)}") from error
@@ -256,6 +258,20 @@ class PluginRegistry:
                 yield PluginStatus(name, kind, source.distribution, source.version)
             if not any(source.names()):
                 yield PluginStatus(source.name, "plugin", source.distribution, source.version)
+
+
+def _check_classes(contribution: Contribution, stem: str) -> None:
+    """Refuse classes that a file names by its own name, under which it cannot be imported."""
+    classes = [method.implementation for method in contribution.methods]
+    classes += [prelude.implementation for prelude in contribution.preludes]
+    classes += [metric.implementation for metric in contribution.metrics]
+    for dotted in classes:
+        module, _, name = dotted.partition(":")
+        if module == stem and importlib.util.find_spec(stem) is None:
+            raise PluginError(
+                f"No module can be imported as '{stem}'. For a class of this file write "
+                f'implementation=f"{{__name__}}:{name}" instead of "{dotted}".'
+            )
 
 
 def _clash(kind: str, name: str, owners: Iterable[str]) -> str:

@@ -124,7 +124,8 @@ class Method:
     """A method as a plugin registers it: the card, and where the class is. Building one imports nothing heavy.
 
     Attributes:
-        implementation: dotted path ``"package.module:Class"`` of a ``Synthesizer``; loaded when first run.
+        implementation: dotted path ``"package.module:Class"`` of a ``Synthesizer``; loaded when first run. In a
+            single file: ``f"{__name__}:Class"``.
         presets: name of a TOML file beside that module with layered presets; None for the class's defaults.
     """
 

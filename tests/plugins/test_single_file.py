@@ -66,6 +66,13 @@ def test_a_bad_file_says_what_is_wrong(tmp_path: Path, name: str, content: str |
     assert not {module for module in set(sys.modules) - before if module.startswith("dpib_plugin_file")}
 
 
+def test_a_class_named_by_the_files_own_name_gets_the_form_that_works(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(CLASS + method_source("mine", "mine:Mine"))
+    with pytest.raises(PluginError, match=r'write implementation=f"{__name__}:Mine" instead of "mine:Mine"'):
+        plugins.load_file(path)
+
+
 def test_a_file_may_not_claim_an_installed_name(ship: Ship, tmp_path: Path) -> None:
     ship("one", {"taken": "throwaway_one"}, {"throwaway_one.py": method_source("taken")})
     path = tmp_path / "mine.py"
