@@ -37,6 +37,20 @@ _PACKAGES = (
 _SAVE_EVERY_SECONDS = 5.0
 
 
+def check_device(wanted: str) -> None:
+    """Refuse what is no name of a device on any machine.
+
+    Raises:
+        ConfigError: if it is neither ``"auto"`` nor the name of a torch device.
+    """
+    import torch
+
+    try:
+        torch.device("cpu" if wanted == "auto" else wanted)
+    except RuntimeError as error:
+        raise ConfigError(f"Expected --device auto, cpu or cuda, got '{wanted}'.") from error
+
+
 def choose_device(wanted: str = "auto") -> str:
     """Return ``"cuda"`` where there is one, else ``"cpu"``, or the device that is asked for by name.
 
@@ -46,12 +60,10 @@ def choose_device(wanted: str = "auto") -> str:
     """
     import torch
 
+    check_device(wanted)
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(wanted)
-    except RuntimeError as error:
-        raise ConfigError(f"Expected --device auto, cpu or cuda, got '{wanted}'.") from error
+    device = torch.device(wanted)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise DeviceError(
             f"No device '{wanted}' here: PyTorch sees {torch.cuda.device_count()} GPUs. Use --device cpu, or install "

@@ -270,6 +270,13 @@ def test_the_command_runs_what_is_missing_and_the_estimate_learns(small: Path, t
     assert not list((tmp_path / "none").glob("*/*/*/*/record.json"))
 
 
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_device_that_is_none_is_refused_before_anything(command: str, small: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, [command, str(small), "--runs", str(tmp_path / "runs"), "--device", "tpu"])
+    assert done.exit_code == 2 and "Expected --device auto, cpu or cuda, got 'tpu'." in done.stderr
+    assert done.stdout == "" and not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize("command", ["plan", "run", "report"])
 def test_a_mistyped_store_is_refused_before_its_runs_start_again(command: str, small: Path, tmp_path: Path) -> None:
     arguments = [command, str(small), "--runs", str(tmp_path), "--also", str(tmp_path / "submisions")]

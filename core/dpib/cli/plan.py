@@ -109,7 +109,9 @@ def plan(
     from dpib.grids.execute import failures
     from dpib.grids.grid import read_grid
     from dpib.grids.plan import make_plan
+    from dpib.machine import check_device
 
+    check_device(device)
     with prints_on_stderr():
         if plugin is not None:
             plugins.load_file(plugin)

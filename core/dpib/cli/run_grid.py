@@ -35,10 +35,15 @@ def run_grid(
     from dpib.grids.execute import make_runner, run_tasks, tasks_of
     from dpib.grids.grid import read_grid
     from dpib.grids.plan import make_plan
+    from dpib.machine import check_device, choose_device
     from dpib.query import records_below, records_of
     from dpib.records import load_record
     from dpib.standings import standings
 
+    if settings.address is None:
+        choose_device(device)
+    else:  # a cluster has devices of its own
+        check_device(device)
     with prints_on_stderr():
         grid = read_grid(path)
         runner = make_runner(runner_name, settings)
