@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import keyword
 import re
 from importlib import resources
 from pathlib import Path
@@ -37,19 +38,23 @@ def write_plugin(name: str, parent: Path) -> Path:
         parent: folder to put it in.
 
     Raises:
-        ConfigError: if the name is not one, is taken by an installed plugin, or the folder exists.
+        ConfigError: if the name is not one, makes no class, is taken by an installed plugin, or the folder exists.
     """
     if not _NAME.fullmatch(name) or len(name) > 40:
         raise ConfigError(
             f"Expected a name of at most 40 lower-case letters, digits and single hyphens, such as 'my-method', "
             f"got '{name}'."
         )
+    words = _words(name)
+    if keyword.iskeyword(words["class_name"]):
+        raise ConfigError(
+            f"The class of '{name}' would be called {words['class_name']}, a word of Python. Choose another."
+        )
     if name in discover(GROUP):
         raise ConfigError(f"An installed plugin already has the name '{name}'. Choose another; see dpib plugins.")
     folder = parent / f"dpib-plugin-{name}"
     if folder.exists():
         raise ConfigError(f"{folder} exists already. Choose another name or another --dir.")
-    words = _words(name)
     templates = resources.files("dpib") / "templates"
     for target, template in _FILES.items():
         path = folder / target.format(package=words["package"])

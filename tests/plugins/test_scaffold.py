@@ -64,6 +64,13 @@ def test_a_name_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["none", "true", "false"])
+def test_a_name_whose_class_python_refuses_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"'{name}' would be called {name.capitalize()}, a word of Python"):
+        write_plugin(name, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "dpib-plugin-mine").mkdir()
     result = CliRunner().invoke(app, ["new", "mine", "--dir", str(tmp_path)])
