@@ -9,7 +9,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from dpib.cli.main import app
+from dpib.cli.results import print_standings
 from dpib.files import SUBMISSIONS
+from dpib.query import results as query_results
+from dpib.standings import standings
 
 
 def results(*arguments: str) -> Result:
@@ -39,3 +42,23 @@ def test_a_folder_without_records_says_how_to_make_one(runs: Path) -> None:
     shutil.rmtree(runs / "lite-v1")
     done = results("--runs", "runs")
     assert done.exit_code == 0 and "No records below runs. Start with" in done.stderr
+
+
+@pytest.mark.parametrize("formats", [("--json", "--csv"), ("--csv", "--latex"), ("--json", "--csv", "--latex")])
+def test_formats_exclude_one_another(formats: tuple[str, ...], runs: Path) -> None:
+    done = results("--runs", "runs", *formats)
+    assert done.exit_code == 2 and "Choose one of --json, --csv and --latex." in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(("form", "printed"), [("--json", "[]\n"), ("--csv", ""), ("--latex", "")])
+def test_every_format_is_told_why_there_is_nothing(form: str, printed: str, runs: Path) -> None:
+    done = results("--runs", "runs", "--dataset", "digits", form)
+    assert done.exit_code == 0 and done.stdout == printed
+    assert "None of the 1 records below runs is of that kind" in done.stderr
+
+
+def test_epsilon_spent_is_never_shown_lower_than_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    frame = query_results(SUBMISSIONS, track="lite", dataset="mnist", method="dp-merf", epsilon=1.0)
+    print_standings(standings(frame.assign(spent_epsilon=0.98741)))
+    assert "0.9875" in capsys.readouterr().out

@@ -29,6 +29,7 @@ def _name(row: Any) -> str:
 
 def print_standings(table: pd.DataFrame) -> None:
     """Print the ranked table, one block per dataset and ε."""
+    from dpib.privacy.statement import round_up
     from dpib.standings import MIN_SEEDS
 
     for (track, dataset, epsilon), cell in table.groupby(["track", "dataset", "epsilon"]):
@@ -43,7 +44,7 @@ def print_standings(table: pd.DataFrame) -> None:
                     _name(row),
                     f"{row.mean:.1f} ± {row.high - row.mean:.1f}",
                     row.seeds,
-                    "∞" if row.spent_epsilon != row.spent_epsilon else f"{row.spent_epsilon:.3f}",
+                    "∞" if row.spent_epsilon != row.spent_epsilon else round_up(row.spent_epsilon),
                     f"{row.minutes:.1f} min" if row.minutes >= 1 else f"{row.minutes * 60:.0f} s",
                 )
             )
@@ -115,7 +116,7 @@ def _view(frame: pd.DataFrame, known: pd.DataFrame, against: str | None, table: 
     from dpib.paper import put_beside
     from dpib.standings import standings
 
-    if against is None or frame.empty:
+    if against is None:
         return _View(frame, standings(frame, known=known), (), print_standings)
     if against == "paper":
         frame = put_beside(frame, table)
@@ -168,6 +169,8 @@ def results(
     from dpib.query import results as query
     from dpib.query import select, store_around
 
+    if json + csv + latex > 1:
+        raise ConfigError("Choose one of --json, --csv and --latex.")
     if table and against != "paper":
         raise ConfigError("--table is one of the paper's: it goes with --against paper.")
     if table and table not in tables():
@@ -179,12 +182,15 @@ def results(
     everything = query(runs)
     wishes = {"dataset": dataset, "method": method, "epsilon": epsilon, "public": public, "variant": variant}
     frame = select(everything, track=track, seed=seed, **wishes)
+    if frame.empty:
+        note(_why_nothing(everything, runs))
+        if json:
+            print_json([])
+        return
     view = _view(frame, everything, against, table)
     if json:
         rows = view.rows.replace([float("inf")], float("nan"))
         print_json(rows.astype(object).where(rows.notna(), None).to_dict(orient="records") if len(rows) else [])
-    elif frame.empty:
-        note(_why_nothing(everything, runs))
     elif csv:
         typer.echo(view.rows.to_csv(index=False), nl=False)
     elif latex:
