@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Literal, TextIO
 
 LINE_EVERY_SECONDS = 10.0
-BAR_EVERY_SECONDS = 0.2
 PRETRAIN_STAGE = "public pretraining"
 """Stage around whatever runs share: its seconds are no part of what the next run will take."""
 

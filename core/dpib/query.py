@@ -12,10 +12,9 @@ import pandas as pd
 
 from dpib.errors import RecordError
 from dpib.progress import PRETRAIN_STAGE
-from dpib.records import RunRecord, load_record
+from dpib.records import PROTOCOLS, RunRecord, load_record
 from dpib.spec import SELECTION, RunSpec, canonical_json
 
-PROTOCOLS = ("noisy-senv", "synv", "testfix", "senv")
 KEYS = ("track", "dataset", "epsilon", "method", "variant", "public", "pretrain", "preludes", "overrides", "tuned")
 """What makes two records repetitions of one another: all of these agree, the seeds differ."""
 

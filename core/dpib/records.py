@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
@@ -15,6 +15,8 @@ from dpib.verdicts import CheckBlock
 
 SCHEMA_VERSION: Literal[1] = 1
 Protocol = Literal["noisy-senv", "synv", "senv", "testfix"]
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+"""How an epoch is chosen; the first is the benchmark's headline."""
 Assurance = Literal["no-access", "mechanism", "declared", "non-private"]
 
 
@@ -50,6 +52,11 @@ class Score(Frozen):
         if (self.value is None) == (self.reason is None):
             raise ValueError(f"score '{self.metric}' needs either a value or a reason why it is undefined")
         return self
+
+    @property
+    def label(self) -> str:
+        """How people are told which score it is, e.g. ``"accuracy noisy-senv"``."""
+        return " ".join(filter(None, (self.metric, self.protocol, self.classifier)))
 
 
 class Who(Frozen):

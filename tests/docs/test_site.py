@@ -19,7 +19,7 @@ from dpib import catalogue
 from dpib.api import __all__ as public_api
 from dpib.cli.commands import BUILT_IN
 from dpib.grids.grid import read_grid
-from dpib.query import PROTOCOLS
+from dpib.records import PROTOCOLS
 
 ROOT = Path(__file__).parents[2]
 TWINS = ("utility", "selection", "shortcut", "epsilon")

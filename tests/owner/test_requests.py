@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from dpib import catalogue
 from dpib.cli.main import app
-from dpib.cli.synthesize import parse_window
+from dpib.cli.options import parse_window
 from dpib.errors import ConfigError, DataError
 from dpib.owner.request import Ask, nearest_dataset, remarks, resolve
 

@@ -87,6 +87,12 @@ def test_what_cannot_be_read_is_left_out_and_told(tmp_path: Path) -> None:
         read_ledger_lines(bad)
 
 
+def test_a_score_is_told_by_metric_protocol_and_classifier() -> None:
+    assert Score(metric="fd", value=1.0, higher_is_better=False).label == "fd"
+    one = Score(metric="accuracy", value=1.0, higher_is_better=True, protocol="synv", classifier="wrn")
+    assert one.label == "accuracy synv wrn"
+
+
 def test_a_score_is_a_number_or_a_reason_never_nan() -> None:
     with pytest.raises(ValidationError):
         Score(metric="fd", value=None, higher_is_better=False)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dpib import catalogue
+from dpib.cli.options import parse_window
 from dpib.cli.output import note, print_json, print_table
 from dpib.errors import ConfigError, DataError
 
@@ -98,10 +99,10 @@ def add(
             name=name or re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-"),
             public=public,
             nominal_size=nominal_size,
-            shares=_numbers(shares, int, ",", 3, "--shares 80,10,10"),
+            shares=_parse_shares(shares),
             side=size,
             colour=colour,
-            window=None if window is None else _numbers(window, float, ":", 2, "--window LOW:HIGH"),
+            window=parse_window(window),
             title=title,
             licence=licence,
         )
@@ -121,14 +122,12 @@ def add(
         )
 
 
-def _numbers(text: str, kind: type, separator: str, count: int, example: str) -> tuple[Any, ...]:
+def _parse_shares(text: str) -> tuple[int, int, int]:
     try:
-        numbers = tuple(kind(part) for part in text.split(separator))
+        train, validation, test = (int(part) for part in text.split(","))
     except ValueError as error:
-        raise ConfigError(f"Expected {example}, got '{text}'.") from error
-    if len(numbers) != count:
-        raise ConfigError(f"Expected {example}, got '{text}'.")
-    return numbers
+        raise ConfigError(f"Expected --shares 80,10,10, got '{text}'.") from error
+    return train, validation, test
 
 
 def _find_all(cards: tuple[DatasetSpec, ...], data_dir: Path | None) -> dict[str, Presence]:

@@ -53,7 +53,6 @@ def eval(
         return
     rows = []
     for score in scores:
-        name = " ".join(filter(None, (score.metric, score.protocol, score.classifier or "")))
-        rows.append((name, f"undefined: {score.reason}" if score.value is None else f"{score.value:.4g}"))
+        rows.append((score.label, f"undefined: {score.reason}" if score.value is None else f"{score.value:.4g}"))
     print_table(("score", "value"), rows)
     note(f"Scores compare with real images exactly; they are not differentially private. Kept in {folder}.")

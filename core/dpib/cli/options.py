@@ -1,4 +1,4 @@
-"""Options that do not go with others."""
+"""Options that several commands take, and those that do not go with others."""
 
 from __future__ import annotations
 
@@ -27,3 +27,18 @@ def refuse_options(ctx: typer.Context, names: Collection[str], why: str) -> None
             given.append(parameter.opts[0])
     if given:
         raise ConfigError(f"{' and '.join(given)} cannot be used here: {why}.")
+
+
+def parse_window(text: str | None) -> tuple[float, float] | None:
+    """Return (low, high) of ``"LOW:HIGH"``.
+
+    Raises:
+        ConfigError: if it is not two numbers.
+    """
+    if text is None:
+        return None
+    low, _, high = text.partition(":")
+    try:
+        return float(low), float(high)
+    except ValueError as error:
+        raise ConfigError(f"Expected --window LOW:HIGH, e.g. 0:4095, got '{text}'.") from error

@@ -25,10 +25,9 @@ def print_record(record: RunRecord, folder: Path) -> None:
     spent = "∞ (not private)" if privacy.spent_epsilon is None else round_up(privacy.spent_epsilon)
     rows = []
     for score in record.scores:
-        name = " ".join(filter(None, (score.metric, score.protocol, score.classifier or "")))
         value = f"undefined: {score.reason}" if score.value is None else f"{score.value:.4g}"
         error = "" if score.stderr is None else f"± {score.stderr:.2g}"
-        rows.append((name, value, error, "" if score.private_selection else "selection not DP"))
+        rows.append((score.label, value, error, "" if score.private_selection else "selection not DP"))
     spec = record.task.spec
     typer.echo(f"{record.method.title} on {spec.dataset}, ε = {spec.epsilon:g}, seed {spec.seed}, {spec.track}")
     budget = f"at δ = {round_up(privacy.delta)} (target {privacy.target_epsilon:g})"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dpib.cli.options import parse_window
 from dpib.cli.output import note, print_json, print_table, prints_on_stderr
 from dpib.errors import ConfigError
 from dpib.files import SUBMISSIONS
@@ -15,21 +16,6 @@ if TYPE_CHECKING:
     from dpib.owner.certificate import Certificate
     from dpib.owner.request import OwnerJob
     from dpib.privacy.groups import GroupGuarantee
-
-
-def parse_window(text: str | None) -> tuple[float, float] | None:
-    """Return (low, high) of ``"LOW:HIGH"``.
-
-    Raises:
-        ConfigError: if it is not two numbers.
-    """
-    if text is None:
-        return None
-    low, _, high = text.partition(":")
-    try:
-        return float(low), float(high)
-    except ValueError as error:
-        raise ConfigError(f"Expected --window LOW:HIGH, e.g. 0:4095, got '{text}'.") from error
 
 
 def synthesize(

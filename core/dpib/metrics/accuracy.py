@@ -18,9 +18,7 @@ from dpib.agreement import as_good
 from dpib.metrics.base import NO_SELECTION, EvalInputs, Metric
 from dpib.metrics.catalog import ACCURACY
 from dpib.metrics.training import HELD_OUT_ONE_IN, TrainingCurve, training_curve
-from dpib.records import Protocol, Score
-
-PROTOCOLS: tuple[Protocol, ...] = ("noisy-senv", "synv", "senv", "testfix")
+from dpib.records import PROTOCOLS, Protocol, Score
 
 
 class Accuracy(Metric):

@@ -12,8 +12,8 @@ from dpib import catalogue
 from dpib.files import SUBMISSIONS
 from dpib.machine import usual_hardware
 from dpib.owner.request import OwnerJob
-from dpib.query import PROTOCOLS, find_records
-from dpib.records import RunRecord
+from dpib.query import find_records
+from dpib.records import PROTOCOLS, RunRecord
 from dpib.spec import RunSpec
 
 CAVEAT = (
