@@ -17,7 +17,7 @@ from dpib.dataset_spec import DatasetSpec, FolderSource
 from dpib.errors import ConfigError, PluginError
 from dpib.machine import core_digest
 from dpib.prelude import Anchor, Prelude, PreludeCard
-from dpib.records import PreludeBlock
+from dpib.records import PreludeBlock, settings_of
 from dpib.spec import (
     SELECTION,
     SHARE,
@@ -101,6 +101,19 @@ class Job:
             return canonical_json([settings, self.dataset.task().canonical(), self.public.name])
         drawn_by = self.spec.seed if self.spec.draws else None
         return canonical_json([self.pretraining_basis(), self.spec.public, self.spec.pretrain, drawn_by])
+
+    def unlike(self, settings: Mapping[str, Any]) -> str:
+        """Return in words which settings a recorded run of this spec had otherwise; empty if none.
+
+        A setting that only one of both knows is no difference: it came or went with a version of the code.
+
+        Args:
+            settings: of the record, see ``settings_of``.
+        """
+        preludes = [one.block().model_dump(mode="json") for one in self.preludes]
+        ours = settings_of({"config": self.resolved.config.model_dump(mode="json"), "preludes": preludes})
+        changed = sorted(name for name in ours.keys() & settings.keys() if ours[name] != settings[name])
+        return f"with another {', '.join(changed)}: the presets of {self.spec.method} changed since" if changed else ""
 
     def plan(self, device: str) -> RunPlan:
         """Return what the run folder is begun for.

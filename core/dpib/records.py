@@ -271,6 +271,14 @@ class RunRecord(Frozen):
         return None
 
 
+def settings_of(method: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings in a method block of plain values, those of preludes as ``PRELUDE.setting``."""
+    settings = dict(method["config"])
+    for prelude in method.get("preludes", ()):
+        settings |= {f"{prelude['name']}.{key}": value for key, value in prelude["config"].items()}
+    return settings
+
+
 def load_record(path: Path) -> RunRecord:
     """Read and validate one record.
 

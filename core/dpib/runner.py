@@ -18,7 +18,7 @@ from dpib.machine import CostClock, choose_device
 from dpib.privacy.ledger import Budget, LedgerFile, PrivacyLedger
 from dpib.progress import Observer, Reporter, terminal_reporter
 from dpib.recording import build_record
-from dpib.records import RunRecord, load_record
+from dpib.records import RunRecord, load_record, settings_of
 from dpib.stages import produce, score
 from dpib.workspace import Workspace
 
@@ -83,15 +83,9 @@ def _finished(workspace: Workspace, job: Job) -> RunRecord | None:
     """
     found = workspace.finished()
     if found is not None:
-        ours, theirs = job.resolved.config.model_dump(mode="json"), dict(found.method.config)
-        ours |= {one.card.name: one.resolved.config.model_dump(mode="json") for one in job.preludes}
-        theirs |= {one.name: dict(one.config) for one in found.method.preludes}
-        changed = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
-        if changed:
-            raise ConfigError(
-                f"{workspace.folder} holds a finished run with another {', '.join(changed)}: the presets of "
-                f"{job.spec.method} changed since. Choose another --runs folder, or delete this one to run again."
-            )
+        objection = job.unlike(settings_of(found.method.model_dump(mode="json")))
+        if objection:
+            raise ConfigError(workspace.holds(objection))
     return found
 
 

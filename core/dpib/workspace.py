@@ -238,6 +238,17 @@ class Workspace:
         ]
         return f"{self.folder} holds another run: {', '.join(differing)}. Choose another --runs folder."
 
+    def holds(self, objection: str) -> str:
+        """Return in words that the folder holds a finished run that is not the one asked for.
+
+        Args:
+            objection: what is said of that run, such as ``Job.unlike`` does.
+        """
+        return (
+            f"{self.folder} holds a finished run {objection}. "
+            "Choose another --runs folder, or delete this one to run again."
+        )
+
     def noise(self) -> tuple[NoiseSource, str]:
         """Return the run's noise source and the name of its session; see ``noise_of_folder``."""
         return noise_of_folder(self.folder)

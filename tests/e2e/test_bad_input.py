@@ -151,12 +151,12 @@ def test_a_finished_run_of_other_presets_is_not_returned_as_this_one(
     assert _call(*RUN).exit_code == 0
     path = next(Path("runs").rglob("record.json"))
     record = load_record(path)
-    method = record.method.model_copy(update={"config": {**record.method.config, "old_setting": 1}})
+    method = record.method.model_copy(update={"config": {"old_setting": 1, "clipping_rms": 3.0}})
     older = record.model_copy(update={"method": method})
     path.write_text(older.model_copy(update={"id": older.content_digest}).to_json())
     result = _call(*RUN)
     assert result.exit_code == 2
-    assert "another old_setting: the presets of" in " ".join(result.stderr.split())
+    assert "another clipping_rms: the presets of" in " ".join(result.stderr.split())
 
 
 def test_what_a_machine_lacks_is_no_mistake_of_the_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

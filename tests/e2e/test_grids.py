@@ -27,6 +27,7 @@ from dpib.grids.plan import Plan, make_plan
 from dpib.grids.process import IMAGES_PER_PASS
 from dpib.job import make_spec, prepare
 from dpib.privacy.engine.batches import LIMIT, PhysicalBatches
+from dpib.records import load_record
 from dpib.spec import RunSpec
 from dpib.workspace import Workspace
 
@@ -296,6 +297,37 @@ def test_a_damaged_record_does_not_hide_the_others(tmp_path: Path) -> None:
     assert "left out" in again.stderr
 
 
+def _altered(path: Path, **settings: object) -> None:
+    """Make a record that of a run with other settings; None: the setting is from after it."""
+    record = load_record(path)
+    config = {key: value for key, value in {**record.method.config, **settings}.items() if value is not None}
+    other = record.model_copy(update={"method": record.method.model_copy(update={"config": config})})
+    path.write_text(other.model_copy(update={"id": other.content_digest}).to_json())
+
+
+def test_a_run_of_other_presets_is_no_seed_of_a_grid(tmp_path: Path) -> None:
+    text = '[[runs]]\ntrack="demo"\nmethods="dp-means"\ndatasets="digits"\nepsilons=1\nseeds=[0, 1]\n'
+    grid, runs = str(_write(tmp_path / "grid.toml", text)), tmp_path / "runs"
+    command = ["run", grid, "--quiet", "--json", "--device", "cpu"]
+    assert CliRunner().invoke(app, [*command, "--runs", str(runs)]).exit_code == 0
+    changed, newer = (Workspace(runs, unit.spec).record_path for unit in read_grid(Path(grid)).units)
+    _altered(changed, clipping_rms=3.0)
+    _altered(newer, clipping_rms=None)
+    here = make_plan(read_grid(Path(grid)), runs, device="cpu")
+    assert [one.standing for one in here.units] == ["impossible", "done"], "a setting from after a record is no change"
+    assert "holds a finished run with another clipping_rms: the presets of dp-means changed" in here.units[0].reason
+    done = CliRunner().invoke(app, [*command, "--runs", str(runs)])
+    assert done.exit_code == 1 and "Skipped 1 run: " in done.stderr
+    assert [one["id"] for one in json.loads(done.stdout)] == [load_record(newer).id]
+    elsewhere = [*command, "--runs", str(tmp_path / "others"), "--also", str(runs)]
+    (missing,) = make_plan(read_grid(Path(grid)), tmp_path / "others", device="cpu", also=[runs]).standing("missing")
+    assert missing.reason == "its record is of a run with another clipping_rms: the presets of dp-means changed since"
+    done = CliRunner().invoke(app, elsewhere)
+    assert done.exit_code == 0, done.output
+    shown = [one["id"] for one in json.loads(done.stdout)]
+    assert len(shown) == 2 and load_record(changed).id not in shown and load_record(newer).id in shown
+
+
 def test_a_gpu_that_a_task_names_is_left_in_sight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environments = []
 
@@ -444,6 +476,8 @@ def _recorded(
 ) -> None:
     """Leave a record that tells what a plan reads."""
     document = {
+        "id": spec.digest,
+        "method": {"config": {}},
         "task": {"spec": spec.model_dump(mode="json")},
         "status": "complete",
         "cost": {"seconds": seconds, "total_seconds": total, "peak_memory_bytes": 1, "device": device},

@@ -60,6 +60,7 @@ def run_grid(
                 display.finished(outcome)
                 outcomes.append(outcome)
     known = records_below([runs, *also])
+    known = known[~known["id"].isin(plan.left_out)] if len(known) else known
     frame = records_of((unit.spec for unit in grid.units), known)
     if json:
         print_json([load_record(Path(path) / "record.json").to_plain() for path in frame.get("path", ())])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from dpib.progress import PRETRAIN_STAGE
+from dpib.records import settings_of
 from dpib.spec import RunSpec
 
 FOUND_MADE_SECONDS = 1.0
@@ -24,16 +25,19 @@ FOUND_MADE_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class PastRun:
-    """The cost of one recorded run.
+    """One recorded run: with which settings, and its cost.
 
     Attributes:
+        settings: see ``settings_of``.
         complete: every metric of the track has a value.
         seconds: in all, without pretraining.
         pretrain_seconds: spent on pretraining, or on waiting for another run that made it.
         device: ``"cpu"`` or ``"cuda"``.
     """
 
+    id: str
     spec: RunSpec
+    settings: Mapping[str, Any]
     complete: bool
     seconds: float
     pretrain_seconds: float
@@ -62,7 +66,9 @@ def read_past_run(path: Path) -> PastRun | None:
         cost = document["cost"]
         pretraining = float(cost["seconds"].get(PRETRAIN_STAGE, 0.0))
         return PastRun(
+            id=str(document["id"]),
             spec=RunSpec.from_plain(document["task"]["spec"]),
+            settings=settings_of(document["method"]),
             complete=document["status"] == "complete",
             seconds=max(float(cost["total_seconds"]) - pretraining, 0.0),
             pretrain_seconds=pretraining,
@@ -78,26 +84,31 @@ class Past:
     """Recorded runs below some folders, looked up by spec and by likeness.
 
     Args:
-        folders: of runs, or results stores; those that are not there hold nothing. Of one run the last is taken.
+        folders: of runs, or results stores; those that are not there hold nothing. Of several records of a spec the
+            last tells the cost.
     """
 
     def __init__(self, folders: Iterable[Path]) -> None:
         found = (read_past_run(path) for folder in folders for path in sorted(folder.glob("*/*/*/*/record.json")))
-        self.runs = {run.spec.canonical(): run for run in found if run is not None}
+        self._of: dict[str, list[PastRun]] = defaultdict(list)
+        for run in {run.id: run for run in found if run is not None}.values():
+            self._of[run.spec.canonical()].append(run)
         self._alike: dict[tuple[object, ...], list[PastRun]] = defaultdict(list)
-        for run in self.runs.values():
+        for *_, run in self._of.values():
             for kind in _kinds(run.spec):
                 self._alike[kind].append(run)
                 self._alike[run.device, *kind].append(run)
 
-    def of(self, spec: RunSpec) -> PastRun | None:
-        """Return the recorded run of this very spec."""
-        return self.runs.get(spec.canonical())
+    def of(self, spec: RunSpec) -> Sequence[PastRun]:
+        """Return the recorded runs of this very spec: several where presets changed, or one was made in two places.
+
+        A record that lies in two folders comes once, from the last.
+        """
+        return self._of.get(spec.canonical(), ())
 
     def is_below(self, folder: Path, spec: RunSpec) -> bool:
-        """Return whether the recorded run of this very spec lies below a folder."""
-        run = self.of(spec)
-        return run is not None and run.path.is_relative_to(folder)
+        """Return whether a recorded run of this very spec lies below a folder."""
+        return any(run.path.is_relative_to(folder) for run in self.of(spec))
 
     def estimate(self, spec: RunSpec, device: str) -> Estimate:
         """Return the median time and the largest memory of the recorded runs that are most like a spec.

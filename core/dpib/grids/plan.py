@@ -15,7 +15,7 @@ from dpib.dataset_spec import DatasetSpec
 from dpib.errors import DpibError, UnknownName
 from dpib.files import SUBMISSIONS, is_held
 from dpib.grids.grid import Grid, Unit
-from dpib.grids.past import Estimate, Past
+from dpib.grids.past import Estimate, Past, PastRun
 from dpib.job import Job, prepare
 from dpib.spec import RunSpec
 from dpib.workspace import Workspace
@@ -28,7 +28,7 @@ class Planned:
     """One run of a grid and how it stands.
 
     Attributes:
-        reason: why it is impossible here; for a partial record, why it is not done.
+        reason: why it is impossible here; for a record that does not count as done, why.
         begun: its folder holds work that will be continued.
         pretraining: what it shares with other runs of the same pretraining; None: it shares none.
     """
@@ -57,11 +57,16 @@ class Pretraining:
 
 @dataclass(frozen=True)
 class Plan:
-    """A grid as it stands here."""
+    """A grid as it stands here.
+
+    Attributes:
+        left_out: ids of records of its runs that do not count, as they were made with other settings.
+    """
 
     grid: Grid
     units: tuple[Planned, ...]
     pretrainings: tuple[Pretraining, ...]
+    left_out: frozenset[str] = frozenset()
 
     def standing(self, *wanted: Standing) -> list[Planned]:
         """Return the units that stand so."""
@@ -111,10 +116,11 @@ def make_plan(
     there = Past((*also, runs))
     known = Past((SUBMISSIONS, runs, *also))
     possible = _Possible(data_dir, device, cluster)
-    units = []
+    units, left_out = [], set[str]()
     for unit in grid.units:
-        done = there.of(unit.spec)
-        if done is not None and done.complete:
+        found = [(run, possible.objection(unit, run)) for run in there.of(unit.spec)]
+        left_out |= {run.id for run, objection in found if objection}
+        if any(run.complete and not objection for run, objection in found):
             units.append(Planned(unit, "done"))
             continue
         reason, pretraining = possible.judge(unit)
@@ -122,10 +128,12 @@ def make_plan(
         begun = workspace.folder.is_dir()
         running = begun and is_held(workspace.folder)
         if begun and not (running or reason):
-            reason = possible.judge_begun(unit, workspace)
+            ours = next((objection for run, objection in found if run.path == workspace.record_path), "")
+            reason = workspace.holds(ours) if ours else possible.judge_begun(unit, workspace)
         standing: Standing = "impossible" if reason else "running" if running else "missing"
-        if done is not None and not reason:
-            reason = "its record lacks a score"
+        if found and not reason:
+            partial = any(not objection for _, objection in found)
+            reason = "its record lacks a score" if partial else f"its record is of a run {found[-1][1]}"
         estimate = known.estimate(unit.spec, possible.device(unit))
         units.append(Planned(unit, standing, reason, begun, estimate, pretraining))
     missing = [one for one in units if one.standing == "missing" and one.pretraining]
@@ -143,7 +151,7 @@ def make_plan(
         )
         for key, unit in first.items()
     )
-    return Plan(grid, tuple(units), pretrainings)
+    return Plan(grid, tuple(units), pretrainings, frozenset(left_out))
 
 
 class _Possible:
@@ -151,20 +159,25 @@ class _Possible:
 
     def __init__(self, data_dir: Path | None, device: str, cluster: bool) -> None:
         self._data_dir, self._device, self._cluster = data_dir, device, cluster
+        self._jobs: dict[str, Job | str] = {}
         self._verdicts: dict[str, tuple[str, str | None]] = {}
         self._data: dict[str, str] = {}
         self._gpu: bool | None = None
 
     def judge(self, unit: Unit) -> tuple[str, str | None]:
         """Return why a unit is impossible, empty if it is not, and the name of its pretraining."""
-        spec = unit.spec if unit.spec.draws else unit.spec.model_copy(update={"seed": 0})
-        key = spec.canonical()
+        key = _but_for_the_seed(unit.spec)
         if key not in self._verdicts:
             self._verdicts[key] = self._look(unit.spec)
         reason, pretraining = self._verdicts[key]
         if not reason and unit.needs_gpu and not self._has_gpu():
             reason = "needs a GPU; there is none here"
         return reason, pretraining
+
+    def objection(self, unit: Unit, run: PastRun) -> str:
+        """Return why a recorded run is not the one that is asked for; empty if it is, or nobody here can tell."""
+        job = self._job(unit.spec)
+        return "" if isinstance(job, str) else job.unlike(run.settings)
 
     def judge_begun(self, unit: Unit, workspace: Workspace) -> str:
         """Return why what is in the unit's folder cannot be continued by this code; empty if it can.
@@ -184,19 +197,17 @@ class _Possible:
         wanted = unit.needs_gpu if self._cluster and self._device == "auto" else self._has_gpu()
         return "cuda" if wanted and self._device != "cpu" else "cpu"
 
+    def _job(self, spec: RunSpec) -> Job | str:
+        """Return a run's job, or why there can be none here."""
+        key = _but_for_the_seed(spec)
+        if key not in self._jobs:
+            self._jobs[key] = _prepared(spec)
+        return self._jobs[key]
+
     def _look(self, spec: RunSpec) -> tuple[str, str | None]:
-        try:
-            catalogue.method(spec.method)
-        except UnknownName:
-            return f"method not installed: {spec.method}", None
-        except DpibError as error:
-            return str(error), None
-        try:
-            job = prepare(spec)
-        except UnknownName as error:
-            return f"not installed: {error.kind} {error.name}", None
-        except DpibError as error:
-            return str(error), None
+        job = self._job(spec)
+        if isinstance(job, str):
+            return job, None
         reasons = (self._absent(job.dataset), self._absent(job.public) if job.public else "", _absent_weights(job))
         return next(filter(None, reasons), ""), job.shared_pretraining()
 
@@ -219,6 +230,26 @@ class _Possible:
 
             self._gpu = self._device == "auto" and torch.cuda.is_available()
         return self._gpu
+
+
+def _but_for_the_seed(spec: RunSpec) -> str:
+    """Return what specs have in common that differ in nothing but a seed that changes no setting and no data."""
+    return (spec if spec.draws else spec.model_copy(update={"seed": 0})).canonical()
+
+
+def _prepared(spec: RunSpec) -> Job | str:
+    try:
+        catalogue.method(spec.method)
+    except UnknownName:
+        return f"method not installed: {spec.method}"
+    except DpibError as error:
+        return str(error)
+    try:
+        return prepare(spec)
+    except UnknownName as error:
+        return f"not installed: {error.kind} {error.name}"
+    except DpibError as error:
+        return str(error)
 
 
 def _absent_weights(job: Job) -> str:
