@@ -12,7 +12,7 @@ import pandas as pd
 
 from dpib.errors import RecordError
 from dpib.progress import PRETRAIN_STAGE
-from dpib.records import PROTOCOLS, RunRecord, load_record
+from dpib.records import PROTOCOLS, RunRecord, is_taken_back, load_record
 from dpib.spec import SELECTION, RunSpec, canonical_json
 
 KEYS = ("track", "dataset", "epsilon", "method", "variant", "public", "pretrain", "preludes", "overrides", "tuned")
@@ -51,13 +51,22 @@ def store_around(folder: Path) -> Path | None:
     return None if found is None or len(found.parents) < 5 else Path(os.path.relpath(found.parents[4]))
 
 
-def find_records(folder: Path) -> Iterator[tuple[Path, RunRecord]]:
-    """Yield every readable record below a folder of runs or a results store; a damaged one warns and is left out."""
+def find_records(folder: Path, *, results_alone: bool = False) -> Iterator[tuple[Path, RunRecord]]:
+    """Yield every readable record below a folder of runs or a results store; a damaged one warns and is left out.
+
+    Args:
+        folder: where.
+        results_alone: leave out what was taken back, see ``is_taken_back``.
+    """
     for path in sorted(folder.glob(_RECORDS)):
         try:
-            yield path, load_record(path)
+            record = load_record(path)
+            if results_alone and is_taken_back(path.parent, record.id, record.invalidated):
+                continue
         except RecordError as error:
             warnings.warn(f"left out: {error}", stacklevel=2)
+        else:
+            yield path, record
 
 
 def columns_of(spec: RunSpec) -> dict[str, Any]:
@@ -161,9 +170,10 @@ def results(
 
 
 def records_below(folders: Iterable[Path]) -> pd.DataFrame:
-    """Return the records below several folders, as ``results`` does for one; each record once."""
-    frames = [frame for folder in folders if len(frame := results(folder))]
-    return pd.concat(frames, ignore_index=True).drop_duplicates("id") if frames else pd.DataFrame()
+    """Return the results below several folders, each once: records as ``results`` has them, but none taken back."""
+    found = [one for folder in folders for one in find_records(folder, results_alone=True)]
+    rows = [{**row_of(record), "path": str(path.parent)} for path, record in found]
+    return pd.DataFrame(rows).drop_duplicates("id", ignore_index=True) if rows else pd.DataFrame()
 
 
 def records_of(specs: Iterable[RunSpec], records: pd.DataFrame) -> pd.DataFrame:

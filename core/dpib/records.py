@@ -279,6 +279,28 @@ def settings_of(method: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
+def is_taken_back(folder: Path, record: str, invalidated: str | None) -> bool:
+    """Return whether a record is no result: it was invalidated, or the review beside it refused it or was taken back.
+
+    Args:
+        folder: of the record.
+        record: its id; a review of another record says nothing of it.
+        invalidated: as the record says.
+
+    Raises:
+        RecordError: if there is a review that cannot be read.
+    """
+    path = folder / "review.json"
+    try:
+        review = json.loads(path.read_bytes())
+        of_it = review["record"] == record
+        return invalidated is not None or (of_it and not (review["accepted"] and review.get("invalidated") is None))
+    except FileNotFoundError:
+        return invalidated is not None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RecordError(f"{path} is not a review: {error}") from error
+
+
 def load_record(path: Path) -> RunRecord:
     """Read and validate one record.
 

@@ -27,6 +27,7 @@ from dpib.grids.plan import Plan, make_plan
 from dpib.grids.process import IMAGES_PER_PASS
 from dpib.job import make_spec, prepare
 from dpib.privacy.engine.batches import LIMIT, PhysicalBatches
+from dpib.query import records_below
 from dpib.records import load_record
 from dpib.spec import RunSpec
 from dpib.workspace import Workspace
@@ -326,6 +327,39 @@ def test_a_run_of_other_presets_is_no_seed_of_a_grid(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     shown = [one["id"] for one in json.loads(done.stdout)]
     assert len(shown) == 2 and load_record(changed).id not in shown and load_record(newer).id in shown
+
+
+@pytest.mark.parametrize(
+    ("of_record", "of_review", "counts"),
+    [
+        ({}, {}, True),
+        ({}, {"accepted": False}, False),
+        ({}, {"invalidated": "a bug"}, False),
+        ({"invalidated": "a bug"}, {}, False),
+        ({}, {"accepted": False, "record": "0" * 64}, True),
+    ],
+)
+def test_what_was_refused_or_withdrawn_is_neither_done_nor_in_the_table(
+    of_record: dict[str, str], of_review: dict[str, object], counts: bool, tmp_path: Path
+) -> None:
+    shipped = next((EXPERIMENTS.parent / "submissions").glob("lite-v1/mnist/uniform/*"))
+    folder = tmp_path / "store/lite-v1/mnist/uniform/0"
+    folder.mkdir(parents=True)
+    record = load_record(shipped / "record.json").model_copy(update=of_record)
+    record = record.model_copy(update={"id": record.content_digest})
+    _write(folder / "record.json", record.to_json())
+    review = {**json.loads((shipped / "review.json").read_text()), "record": record.id, **of_review}
+    _write(folder / "review.json", json.dumps(review))
+    grid = Grid("", "", "", (Unit(record.task.spec),), ())
+    (planned,) = make_plan(grid, tmp_path / "runs", device="cpu", also=[tmp_path / "store"]).units
+    assert (planned.standing == "done") is counts
+    if planned.standing == "missing":
+        assert planned.reason == "its record is of a run that was refused or withdrawn"
+    assert len(records_below([tmp_path / "store"])) == counts
+    Workspace(tmp_path / "store", record.task.spec).folder.mkdir(exist_ok=True)
+    folder.rename(Workspace(tmp_path / "store", record.task.spec).folder)
+    (here,) = make_plan(grid, tmp_path / "store", device="cpu").units
+    assert here.standing == ("done" if counts else "impossible"), "there the run would be found finished"
 
 
 def test_a_gpu_that_a_task_names_is_left_in_sight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from dpib.errors import RecordError
 from dpib.progress import PRETRAIN_STAGE
-from dpib.records import settings_of
+from dpib.records import is_taken_back, settings_of
 from dpib.spec import RunSpec
 
 FOUND_MADE_SECONDS = 1.0
@@ -29,6 +30,7 @@ class PastRun:
 
     Attributes:
         settings: see ``settings_of``.
+        taken_back: see ``is_taken_back``.
         complete: every metric of the track has a value.
         seconds: in all, without pretraining.
         pretrain_seconds: spent on pretraining, or on waiting for another run that made it.
@@ -38,6 +40,7 @@ class PastRun:
     id: str
     spec: RunSpec
     settings: Mapping[str, Any]
+    taken_back: bool
     complete: bool
     seconds: float
     pretrain_seconds: float
@@ -69,6 +72,7 @@ def read_past_run(path: Path) -> PastRun | None:
             id=str(document["id"]),
             spec=RunSpec.from_plain(document["task"]["spec"]),
             settings=settings_of(document["method"]),
+            taken_back=is_taken_back(path.parent, str(document["id"]), document.get("invalidated")),
             complete=document["status"] == "complete",
             seconds=max(float(cost["total_seconds"]) - pretraining, 0.0),
             pretrain_seconds=pretraining,
@@ -76,7 +80,7 @@ def read_past_run(path: Path) -> PastRun | None:
             device=str(cost["device"]).partition(":")[0],
             path=path,
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError, RecordError):
         return None
 
 

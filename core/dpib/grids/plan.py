@@ -60,7 +60,7 @@ class Plan:
     """A grid as it stands here.
 
     Attributes:
-        left_out: ids of records of its runs that do not count, as they were made with other settings.
+        left_out: ids of records of its runs that do not count: made with other settings, refused or withdrawn.
     """
 
     grid: Grid
@@ -175,7 +175,9 @@ class _Possible:
         return reason, pretraining
 
     def objection(self, unit: Unit, run: PastRun) -> str:
-        """Return why a recorded run is not the one that is asked for; empty if it is, or nobody here can tell."""
+        """Return why a recorded run does not count; empty if it does, or if nobody here knows its settings."""
+        if run.taken_back:
+            return "that was refused or withdrawn"
         job = self._job(unit.spec)
         return "" if isinstance(job, str) else job.unlike(run.settings)
 
