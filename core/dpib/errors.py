@@ -7,7 +7,8 @@
     │  └─ UnknownName             2  no such method, dataset, metric or track; suggests the nearest
     ├─ PluginError                3  import failure, name clash, hook mismatch
     ├─ DataError                  3  data unavailable, damaged, or not what the card says
-    ├─ StorageError               3  disk full, folder not writable, folder in use
+    ├─ StorageError               3  disk full, folder not writable
+    │  └─ FolderInUse             3  another process is working in a folder
     ├─ DeviceError                3  the processor or GPU asked for is not here
     ├─ IsolationError             3  this machine cannot confine code that is not trusted
     ├─ PrivacyError               1
@@ -77,6 +78,10 @@ class StorageError(DpibError):
     """The disk or a folder does not allow what is needed."""
 
     exit_code = 3
+
+
+class FolderInUse(StorageError):
+    """Another process holds a folder."""
 
 
 class DeviceError(DpibError):

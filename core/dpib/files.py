@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from dpib.errors import StorageError
+from dpib.errors import FolderInUse
 
 DEFAULT_RUNS = Path("runs")
 """Where commands keep run folders unless they are told otherwise."""
@@ -84,16 +84,16 @@ def exclusive(folder: Path) -> Iterator[None]:
     The lock goes with the process, however it ends.
 
     Raises:
-        StorageError: if another process holds it, or deleted it just now.
+        FolderInUse: if another process holds it, or deleted it just now.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / _LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise StorageError(f"Another process is working in {folder}. Wait for it or stop it.") from error
+            raise FolderInUse(f"Another process is working in {folder}. Wait for it or stop it.") from error
         if not os.fstat(lock.fileno()).st_nlink:  # a lock on a deleted file keeps nobody off
-            raise StorageError(f"Another process deleted {folder} just now. Give the same command again.")
+            raise FolderInUse(f"Another process deleted {folder} just now. Give the same command again.")
         for leftover in folder.rglob(f".*{_PARTIAL}"):
             leftover.unlink()
         yield

@@ -164,7 +164,8 @@ class Workspace:
         """Hold the folder for this process.
 
         Raises:
-            StorageError: if it cannot be made or another process holds it.
+            StorageError: if it cannot be made.
+            FolderInUse: if another process holds it.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

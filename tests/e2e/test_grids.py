@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 from dpib.cli.main import app
 from dpib.errors import ConfigError
 from dpib.files import exclusive
+from dpib.grids import child
 from dpib.grids.base import OnEvent, Outcome, Runner, RunnerSettings, Task
 from dpib.grids.execute import failures, run_tasks, tasks_of
 from dpib.grids.grid import Grid, Unit, read_grid
@@ -360,6 +362,23 @@ def test_what_was_refused_or_withdrawn_is_neither_done_nor_in_the_table(
     folder.rename(Workspace(tmp_path / "store", record.task.spec).folder)
     (here,) = make_plan(grid, tmp_path / "store", device="cpu").units
     assert here.standing == ("done" if counts else "impossible"), "there the run would be found finished"
+
+
+def test_a_folder_that_is_taken_at_the_last_moment_is_waited_for_and_then_called_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "BUSY_AFTER_SECONDS", 0.5)
+    monkeypatch.setattr(child, "is_held", lambda folder: False, raising=False)
+    (task,) = _tasks(tmp_path, works="well")
+    folder = Workspace(tmp_path / "runs", RunSpec.from_plain(task.spec)).folder
+    with exclusive(folder):
+        answer = child._do(task, lambda message: None)
+    assert answer["state"] == "busy" and str(folder) in answer["message"]
+    monkeypatch.setattr(child, "BUSY_AFTER_SECONDS", 60.0)
+    with ExitStack() as held:
+        held.enter_context(exclusive(folder))
+        monkeypatch.setattr(child.time, "sleep", lambda seconds: held.close())
+        assert child._do(task, lambda message: None)["state"] == "done"
 
 
 def test_a_gpu_that_a_task_names_is_left_in_sight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,8 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dpib.errors import DpibError
-from dpib.files import is_held
+from dpib.errors import DpibError, FolderInUse
 from dpib.grids.base import Task
 from dpib.progress import RunEvent
 from dpib.spec import RunSpec
@@ -61,20 +60,21 @@ def _do(task: Task, send: Send) -> dict[str, Any]:
     from dpib import plugins
     from dpib.job import prepare
     from dpib.runner import run_job
-    from dpib.workspace import Workspace
 
     for file in task.plugins:
         plugins.load_file(file)
-    spec = RunSpec.from_plain(task.spec)
-    workspace = Workspace(Path(task.runs), spec)
-    until = time.monotonic() + BUSY_AFTER_SECONDS
-    while is_held(workspace.folder):
-        if time.monotonic() > until:
-            return {"state": "busy", "message": f"Another process is working in {workspace.folder}."}
-        time.sleep(0.2)
+    job, runs = prepare(RunSpec.from_plain(task.spec)), Path(task.runs)
     data_dir = Path(task.data_dir) if task.data_dir else None
-    record = run_job(prepare(spec), Path(task.runs), data_dir, task.device, observers=(_sender(send),))
-    return {"state": "done", "record": record.id}
+    until = time.monotonic() + BUSY_AFTER_SECONDS
+    while True:
+        try:
+            record = run_job(job, runs, data_dir, task.device, observers=(_sender(send),))
+        except FolderInUse as error:
+            if time.monotonic() > until:
+                return {"state": "busy", "message": str(error)}
+            time.sleep(0.2)
+        else:
+            return {"state": "done", "record": record.id}
 
 
 def _peak_bytes() -> int:
