@@ -26,7 +26,7 @@ from dpib.grids.grid import Grid, Unit, read_grid
 from dpib.grids.local import LocalRunner
 from dpib.grids.past import Past
 from dpib.grids.plan import Plan, make_plan
-from dpib.grids.process import IMAGES_PER_PASS
+from dpib.grids.process import IMAGES_PER_PASS, Emit, TaskProcess
 from dpib.job import make_spec, prepare
 from dpib.privacy.engine.batches import LIMIT, PhysicalBatches
 from dpib.query import records_below
@@ -441,6 +441,48 @@ def test_a_time_out_ends_the_whole_process_group(tmp_path: Path) -> None:
 def test_a_process_that_dies_is_resumed_twice_and_then_given_up(tmp_path: Path) -> None:
     (outcome,) = run_tasks(LocalRunner(RunnerSettings()), _tasks(tmp_path, dies="dies"), lambda d, e: None)
     assert outcome.state == "killed" and outcome.attempts == 3 and "exit code 7" in outcome.message
+
+
+class _Fake(TaskProcess):
+    """Starts a command of the shell in place of a child."""
+
+    command = "exit 7"
+
+    def _start(self, limit: str | None) -> subprocess.Popen[bytes]:
+        words = ["sh", "-c", self.command]
+        made = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+        self._child = made
+        if self.command == "exit 7":
+            made.wait()
+        return made
+
+
+def test_the_time_of_a_run_is_that_of_all_attempts(tmp_path: Path) -> None:
+    process = _Fake()
+    process.command = "sleep 2; exit 7"
+    (task,) = _tasks(tmp_path, 3.0, works="well")
+    outcome = process.run(task, lambda event: None)
+    assert outcome.state == "timed-out" and outcome.attempts == 2 and outcome.seconds < 4
+
+
+def test_a_child_that_ends_before_its_task_is_sent_is_one_that_was_killed(tmp_path: Path) -> None:
+    (task,) = _tasks(tmp_path, works="well")
+    outcome = _Fake().run(task, lambda event: None)
+    assert outcome.state == "killed" and outcome.attempts == 3 and "exit code 7" in outcome.message
+
+
+@pytest.mark.parametrize(("given", "tried"), [("", ["16", "4", "1"]), ("8", ["4", "1"]), ("1", [])])
+def test_after_running_out_of_memory_passes_get_smaller(given: str, tried: list[str], tmp_path: Path) -> None:
+    limits = []
+
+    class OutOfMemory(TaskProcess):
+        def _once(self, task: Task, emit: Emit, limit: str | None, deadline: float | None) -> Outcome:
+            limits.append(limit)
+            return Outcome(task.digest, task.name, "out-of-memory")
+
+    (task,) = _tasks(tmp_path, works="well")
+    assert OutOfMemory({IMAGES_PER_PASS: given}).run(task, lambda event: None).state == "out-of-memory"
+    assert limits == [None, *tried]
 
 
 def _children_asleep(tmp_path: Path) -> list[str]:

@@ -63,7 +63,10 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     runner: Annotated[str, typer.Option(help="Grid: who does the runs, local or ray.")] = "local",
     jobs: Annotated[int | None, typer.Option(min=1, help="Grid: how many runs at a time.")] = None,
-    timeout: Annotated[float | None, typer.Option(min=0.01, help="Grid: minutes a run may take.")] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(min=0.01, help="Grid: minutes a run may take, with retries and waiting for a shared pretraining."),
+    ] = None,
     address: Annotated[str | None, typer.Option(help="Grid: address of the Ray cluster; auto finds it.")] = None,
     also: Annotated[
         list[Path] | None,

@@ -26,7 +26,8 @@ class Task:
         plugins: single-file plugins to load first.
         gpus: how many it needs.
         memory_bytes: how much recorded runs like it took; None if unknown.
-        timeout_seconds: it is ended, with all its processes, after that long; it can be resumed.
+        timeout_seconds: it is ended, with all its processes, after that long, all attempts together; it can be
+            resumed.
     """
 
     name: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -9,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -49,11 +50,12 @@ class TaskProcess:
             emit: told what happens.
         """
         began, attempts, kills = time.monotonic(), 0, 0
-        smaller = iter(_SMALLER_PASSES)
+        deadline = None if task.timeout_seconds is None else began + task.timeout_seconds
+        smaller = self._smaller_passes()
         limit: str | None = None
         while True:
             attempts += 1
-            outcome = self._once(task, emit, limit)
+            outcome = self._once(task, emit, limit, deadline)
             if outcome.state == "out-of-memory" and (limit := next(smaller, None)):
                 emit(RunEvent("note", "", message=f"{task.name}: out of memory; again with {limit} images per pass"))
             elif outcome.state == "killed" and kills < MOST_KILLS and not self._ended:
@@ -69,6 +71,11 @@ class TaskProcess:
         """Kill the child with all its processes, from any thread; a running ``run`` returns ``interrupted``."""
         self._ended = True
         self._kill()
+
+    def _smaller_passes(self) -> Iterator[str]:
+        """Yield limits below the one that is set already."""
+        given = {**os.environ, **self._environment}.get(IMAGES_PER_PASS, "")
+        yield from (limit for limit in _SMALLER_PASSES if not given.isdigit() or int(limit) < int(given))
 
     def _start(self, limit: str | None) -> subprocess.Popen[bytes]:
         extra = {} if limit is None else {IMAGES_PER_PASS: limit}
@@ -96,18 +103,18 @@ class TaskProcess:
             code = child.wait()
             for pipe in (child.stdin, child.stdout):
                 if pipe is not None:
-                    pipe.close()
+                    with contextlib.suppress(BrokenPipeError):  # what was not sent is still in the buffer
+                        pipe.close()
         self._child = None
         return code
 
-    def _once(self, task: Task, emit: Emit, limit: str | None) -> Outcome:
+    def _once(self, task: Task, emit: Emit, limit: str | None, deadline: float | None) -> Outcome:
         if self._ended:
             return _ended(task, "interrupted", "Stopped before it began.")
         if limit is not None or (self._child is not None and self._child.poll() is not None):
             self._drop()
         ooms = _oom_kills()
         child = self._child or self._start(limit)
-        deadline = None if task.timeout_seconds is None else time.monotonic() + task.timeout_seconds
         try:
             assert child.stdin is not None
             child.stdin.write((json.dumps(asdict(task)) + "\n").encode())
