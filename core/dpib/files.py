@@ -6,7 +6,7 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -60,20 +60,20 @@ def is_held(folder: Path) -> bool:
 
 
 @contextmanager
-def taking_turns(folder: Path, wait: Callable[[], object]) -> Iterator[None]:
+def taking_turns(folder: Path, waiting: Callable[[], AbstractContextManager[object]]) -> Iterator[None]:
     """Hold a folder for this process; wait while another one holds it. The lock goes with the process.
 
     Args:
         folder: made if it is not there.
-        wait: called once if there is somebody to wait for.
+        waiting: its context is held while there is somebody to wait for; not called if there is nobody.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / _LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            wait()
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            with waiting():
+                fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

@@ -20,7 +20,7 @@ from dpib.job import Job, JobPrelude
 from dpib.machine import core_digest
 from dpib.prelude import Anchor
 from dpib.privacy.private import PrivateDataset
-from dpib.progress import PRETRAIN_STAGE
+from dpib.progress import PRETRAIN_STAGE, WAIT_STAGE
 from dpib.seeds import Seeds
 from dpib.spec import SHARE, sha256_text
 from dpib.synthesizer import Synthesizer
@@ -37,9 +37,15 @@ def shared_in(cache: Path, context: RunContext) -> Shared:
     reporter = context.reporter
 
     @contextmanager
+    def waiting() -> Iterator[None]:
+        reporter.note("Waiting for another run that makes the same pretraining.")
+        with reporter.task(WAIT_STAGE):
+            yield
+
+    @contextmanager
     def make(depends_on: str) -> Iterator[RunContext]:
         folder = cache / "pretrain" / sha256_text(depends_on)[:16]
-        with taking_turns(folder, lambda: reporter.note("Waiting for another run that makes the same pretraining.")):
+        with taking_turns(folder, waiting):
             yield RunContext(folder, context.device, Seeds(0), reporter)
 
     return make
@@ -90,7 +96,7 @@ def pretrain_once(
 ) -> None:
     """Pretrain on images that depend on nothing private, where every run finds it that would do the same."""
     depends_on = _dependence(job.pretraining_basis(), job.method.source_digest, images)
-    with context.reporter.task(PRETRAIN_STAGE), shared(depends_on) as place:
+    with shared(depends_on) as place, context.reporter.task(PRETRAIN_STAGE):
         synthesizer.pretrain(images, place)
 
 
@@ -106,7 +112,7 @@ def _run(
             settings = one.resolved.config.model_dump(mode="json")
             basis = {"prelude": name, "config": settings, "task": task.canonical()}
         depends_on = _dependence(basis, one.installed.source_digest, public)
-        with context.reporter.task(PRETRAIN_STAGE), shared(depends_on) as place:
+        with shared(depends_on) as place, context.reporter.task(PRETRAIN_STAGE):
             prelude.prepare(public, place)
     images = prelude.run(private, public)
     images.data.check_against(task.shape, task.n_classes, f"Images of {name}")

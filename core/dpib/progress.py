@@ -12,6 +12,8 @@ from typing import Literal, TextIO
 LINE_EVERY_SECONDS = 10.0
 PRETRAIN_STAGE = "public pretraining"
 """Stage around whatever runs share: its seconds are no part of what the next run will take."""
+WAIT_STAGE = "wait for pretraining"
+"""Stage while another run makes what both share: no part of what a run costs."""
 
 
 @dataclass(frozen=True)

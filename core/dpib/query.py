@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from dpib.errors import RecordError
-from dpib.progress import PRETRAIN_STAGE
+from dpib.progress import PRETRAIN_STAGE, WAIT_STAGE
 from dpib.records import PROTOCOLS, RunRecord, is_taken_back, load_record
 from dpib.spec import SELECTION, RunSpec, canonical_json
 
@@ -114,7 +114,8 @@ def _costs(record: RunRecord) -> dict[str, float]:
     """Return minutes and memory, NaN for that of a GPU that was not used; loading and scoring are in ``minutes`` alone.
 
     The phases are those of the paper's Table XIX: pretraining (in a run that found it made, nothing), what is learnt
-    of private images, and generation. They are told apart by the names of stages.
+    of private images, and generation. They are told apart by the names of stages. Waiting for a pretraining that
+    another run makes is in none of them, and not in ``minutes``.
     """
     seconds = record.cost.seconds
     shared = seconds.get(PRETRAIN_STAGE, 0.0)
@@ -125,7 +126,7 @@ def _costs(record: RunRecord) -> dict[str, float]:
     generation = seconds.get("generate", 0.0)
     judges = {f"train {score.classifier}" for score in record.scores}
     others = [took for name, took in seconds.items() if name in judges or name.startswith(("features of ", "load "))]
-    total = record.cost.total_seconds
+    total = record.cost.total_seconds - seconds.get(WAIT_STAGE, 0.0)
     phases = (total, pretraining, max(total - pretraining - generation - sum(others), 0.0), generation)
     minutes = (round(took / 60, 3) for took in phases)
     gpu = record.cost.peak_gpu_bytes

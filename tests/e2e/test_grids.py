@@ -602,6 +602,9 @@ def test_the_cost_of_a_pretraining_is_known_from_the_run_that_made_it(tmp_path: 
     assert both.pretraining(spec, "cpu") == 300.0
     assert both.estimate(spec, "cpu").seconds == pytest.approx((200.0 + 499.8) / 2)
     assert Past((tmp_path / "2",)).pretraining(spec, "cpu") is None, "it found it made"
+    _recorded(tmp_path / "3", spec, {"public pretraining": 0.2, "wait for pretraining": 300.0})
+    waited = Past((tmp_path / "3",))
+    assert waited.pretraining(spec, "cpu") is None and waited.estimate(spec, "cpu").seconds == pytest.approx(199.8)
 
 
 def test_times_come_from_runs_on_the_same_kind_of_device_if_there_are_any(tmp_path: Path) -> None:

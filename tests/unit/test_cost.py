@@ -6,10 +6,24 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+
+from dpib.context import RunContext
+from dpib.files import taking_turns
+from dpib.learning import pretrain_once, shared_in
 from dpib.machine import CostClock
-from dpib.progress import RunEvent
+from dpib.progress import PRETRAIN_STAGE, WAIT_STAGE, Reporter, RunEvent
+from dpib.query import row_of
+from dpib.records import load_record
+from dpib.seeds import Seeds
+
+SUBMISSIONS = Path(__file__).parents[2] / "submissions"
 
 
 def _stage(clock: CostClock, name: str, *seconds: float) -> None:
@@ -33,6 +47,34 @@ def test_stages_of_one_name_and_sessions_of_one_run_add_up(tmp_path: Path) -> No
     cost = resumed.block("cpu")
     assert cost.seconds == {"public pretraining": 301.5, "generate": 2.0}
     assert cost.peak_memory_bytes > 0
+
+
+def test_waiting_for_somebody_elses_pretraining_is_not_pretraining(tmp_path: Path) -> None:
+    clock = CostClock(tmp_path / "cost.json")
+    context = RunContext(tmp_path / "state", "cpu", Seeds(0), Reporter(clock))
+    job: Any = SimpleNamespace(pretraining_basis=dict, method=SimpleNamespace(source_digest=""))
+    images: Any = SimpleNamespace(categories=None, data=SimpleNamespace(fingerprint=""))
+    method: Any = SimpleNamespace(pretrain=lambda images, place: None)
+    pretrain_once(job, method, images, context, shared_in(tmp_path, context))
+    assert WAIT_STAGE not in clock.seconds, "there was nobody"
+    (folder,) = (tmp_path / "pretrain").iterdir()
+    with ExitStack() as other:
+        other.enter_context(taking_turns(folder, nullcontext))
+        threading.Timer(0.5, other.close).start()
+        pretrain_once(job, method, images, context, shared_in(tmp_path, context))
+    assert clock.seconds[WAIT_STAGE] > 0.4 and clock.seconds[PRETRAIN_STAGE] < 0.4
+
+
+def test_waiting_is_in_no_cost() -> None:
+    record = load_record(next(SUBMISSIONS.glob("lite-v1/mnist/dp-merf/*/record.json")))
+    cost = record.cost
+    waited = cost.model_copy(
+        update={"seconds": {**cost.seconds, WAIT_STAGE: 600.0}, "total_seconds": cost.total_seconds + 600.0}
+    )
+    ours, theirs = row_of(record), row_of(record.model_copy(update={"cost": waited}))
+    assert [theirs[name] for name in ("minutes", "pretrain_minutes", "learn_minutes")] == pytest.approx(
+        [ours[name] for name in ("minutes", "pretrain_minutes", "learn_minutes")], abs=0.0011
+    )
 
 
 KEPT = """

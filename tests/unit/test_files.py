@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -16,20 +18,25 @@ from dpib.files import exclusive, is_held, taking_turns
 
 def test_of_two_who_take_turns_the_second_waits_and_finds_the_work_done(tmp_path: Path) -> None:
     order: list[str] = []
-    waits, may_end = threading.Event(), threading.Event()
+    waits = threading.Event()
+
+    @contextmanager
+    def waiting() -> Iterator[None]:
+        waits.set()
+        yield
+        order.append("waited")
 
     def second() -> None:
-        with taking_turns(tmp_path, waits.set):
+        with taking_turns(tmp_path, waiting):
             order.append("second")
 
-    with taking_turns(tmp_path, may_end.set):
+    with taking_turns(tmp_path, pytest.fail):  # the first has nobody to wait for
         other = threading.Thread(target=second)
         other.start()
         assert waits.wait(10)
         order.append("first")
     other.join(10)
-    assert order == ["first", "second"]
-    assert not may_end.is_set(), "the first had nobody to wait for"
+    assert order == ["first", "waited", "second"]
 
 
 def test_a_folder_is_held_while_somebody_works_in_it(tmp_path: Path) -> None:

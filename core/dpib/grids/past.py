@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from dpib.errors import RecordError
-from dpib.progress import PRETRAIN_STAGE
+from dpib.progress import PRETRAIN_STAGE, WAIT_STAGE
 from dpib.records import is_taken_back, settings_of
 from dpib.spec import RunSpec
 
@@ -32,8 +32,8 @@ class PastRun:
         settings: see ``settings_of``.
         taken_back: see ``is_taken_back``.
         complete: every metric of the track has a value.
-        seconds: in all, without pretraining.
-        pretrain_seconds: spent on pretraining, or on waiting for another run that made it.
+        seconds: in all, without pretraining, and without waiting for another run that made it.
+        pretrain_seconds: spent on pretraining.
         device: ``"cpu"`` or ``"cuda"``.
     """
 
@@ -67,14 +67,14 @@ def read_past_run(path: Path) -> PastRun | None:
     try:
         document: Mapping[str, Any] = json.loads(path.read_bytes())
         cost = document["cost"]
-        pretraining = float(cost["seconds"].get(PRETRAIN_STAGE, 0.0))
+        pretraining, waiting = (float(cost["seconds"].get(stage, 0.0)) for stage in (PRETRAIN_STAGE, WAIT_STAGE))
         return PastRun(
             id=str(document["id"]),
             spec=RunSpec.from_plain(document["task"]["spec"]),
             settings=settings_of(document["method"]),
             taken_back=is_taken_back(path.parent, str(document["id"]), document.get("invalidated")),
             complete=document["status"] == "complete",
-            seconds=max(float(cost["total_seconds"]) - pretraining, 0.0),
+            seconds=max(float(cost["total_seconds"]) - pretraining - waiting, 0.0),
             pretrain_seconds=pretraining,
             memory_bytes=int(cost["peak_memory_bytes"]),
             device=str(cost["device"]).partition(":")[0],
