@@ -35,7 +35,11 @@ def sha256_text(text: str) -> str:
 def describe_validation_error(error: ValidationError) -> str:
     """Return pydantic's complaints as one line per field, for a person."""
     lines = []
-    for item in error.errors():
+    errors = error.errors()
+    for item in errors:
+        within = (other["loc"] for other in errors if len(other["loc"]) > len(item["loc"]))
+        if item["type"] == "too_short" and any(place[: len(item["loc"])] == item["loc"] for place in within):
+            continue  # what is in it was refused, so pydantic counts none
         place = ".".join(str(part) for part in item["loc"]) or "value"
         got = "" if item["type"] == "missing" else f" (got {reprlib.repr(item['input'])})"
         said = "unknown key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
@@ -54,12 +58,12 @@ class Frozen(BaseModel):
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> Self:
-        """Validate plain JSON- or TOML-like values (lists for tuples) as strictly as JSON.
+        """Validate plain JSON- or TOML-like values (lists for tuples) as strictly as JSON, which has dates as strings.
 
         Raises:
             pydantic.ValidationError: if a key is unknown or a value has the wrong type.
         """
-        return cls.model_validate_json(json.dumps(dict(values)))
+        return cls.model_validate_json(json.dumps(dict(values), default=str))
 
 
 class Relation(StrEnum):

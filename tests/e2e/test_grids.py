@@ -152,6 +152,35 @@ def test_a_wrong_grid_is_refused_with_the_place(text: str, told: str, tmp_path: 
         read_grid(_write(tmp_path / "grid.toml", text))
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[base]\nseeds = 2020-01-01", "base.seeds.0: Input should be a valid integer (got '2020-01-01')."),
+        ('[base]\nseeds = [0, "x"]', "base.seeds.1: Input should be a valid integer (got 'x')."),
+        ("[base]\nseeds = []", "base.seeds: Tuple should have at least 1 item after validation, not 0 (got ())."),
+        ('titel = "Utility"', "titel: unknown key (got 'Utility')."),
+        ('[[findings]]\ntext = "t"\nworse = 1', "findings.0.worse: unknown key (got 1)."),
+    ],
+)
+def test_a_wrong_grid_is_refused_in_so_many_words(text: str, told: str, tmp_path: Path) -> None:
+    path = _write(tmp_path / "grid.toml", text)
+    with pytest.raises(ConfigError) as refused:
+        read_grid(path)
+    assert str(refused.value) == f"{path}: {told}"
+
+
+def test_axes_are_listed_for_an_unknown_one(tmp_path: Path) -> None:
+    for block in ("[base]", "[[runs]]"):
+        with pytest.raises(ConfigError, match=r"unknown key .* An axis is one of: methods, "):
+            read_grid(_write(tmp_path / "grid.toml", f"{block}\nseed = 1"))
+
+
+def test_dates_are_read_as_the_words_they_are_written_as(tmp_path: Path) -> None:
+    text = 'title = 2020-01-01\n[[runs]]\nmethods="uniform"\ndatasets="digits"\nepsilons=1\ntrack="demo"\n'
+    grid = read_grid(_write(tmp_path / "grid.toml", f"{text}overrides = {{a = 2020-01-01}}"))
+    assert grid.title == grid.units[0].spec.overrides["a"] == "2020-01-01"
+
+
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.rglob("*.toml")), ids=lambda path: path.relative_to(EXPERIMENTS))
 def test_every_shipped_grid_reads_and_has_its_lite_twin(path: Path) -> None:
     grid = read_grid(path)

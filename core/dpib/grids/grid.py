@@ -197,7 +197,8 @@ def read_grid(path: Path) -> Grid:
         content = Content.from_plain(_document(path, ()))
     except ValidationError as error:
         said = describe_validation_error(error)
-        axes = f" An axis is one of: {', '.join(Axes.model_fields)}." if "unknown key" in said else ""
+        unknown = [item["loc"][0] for item in error.errors() if item["type"] == "extra_forbidden"]
+        axes = f" An axis is one of: {', '.join(Axes.model_fields)}." if {"base", "runs"} & {*unknown} else ""
         raise ConfigError(f"{path}: {said}.{axes}") from error
     blocks = [(f"runs.{number}", block) for number, block in enumerate(content.runs)]
     blocks += [(f"rows.{number}", _single(row, f"{path}: rows.{number}")) for number, row in enumerate(content.rows)]
