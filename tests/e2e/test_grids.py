@@ -126,6 +126,8 @@ def test_a_finding_says_none_as_an_axis_does(tmp_path: Path) -> None:
         ('[[runs]]\nmethods = "uniform"\ndatasets = "digits"\nepsilons = -1', "epsilon"),
         ('[[runs]]\nmethods = []\ndatasets = "digits"\nepsilons = 1', "methods"),
         ('[[rows]]\nmethods = "uniform"', "use the singular"),
+        ('[[rows]]\nmethod = ["uniform", "real"]', "rows.0: method: a row names single values"),
+        ('[[rows]]\nmethod = "uniform"\npublic = ["none"]', "rows.0: public: a row names single values"),
         ('[base]\ntrack = "dmo"\n[[rows]]\nmethod = "uniform"\ndataset = "digits"\nepsilon = 1', "Did you mean 'demo'"),
         ('[base]\npretrain = "perhaps"', "base.pretrain"),
         ('extends = "grid.toml"', "extends itself"),

@@ -14,7 +14,7 @@
     methods = ["dp-merf", "uniform"]
     epsilons = [1, 10]
 
-    [[rows]]                             # single runs, in the singular; seeds still come from the base
+    [[rows]]                             # one value of each, in the singular; the rest comes from the base
     method = "dp-merf"
     epsilon = 0.2
 
@@ -261,10 +261,13 @@ def _document(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def _single(row: Mapping[str, Any], place: str) -> Axes:
-    """Return the axes of an explicit row."""
+    """Return the axes of an explicit row: one value of each that it names."""
     plural = [key for key in row if key in _SINGULAR.values()]
     if plural:
-        raise ConfigError(f"{place}: unknown key '{plural[0]}'. A row is one run: use the singular, or [[runs]].")
+        raise ConfigError(f"{place}: unknown key '{plural[0]}'. A row names single values: use the singular, or [[runs]].")
+    several = [key for key, value in row.items() if isinstance(value, list)]
+    if several:
+        raise ConfigError(f"{place}: {several[0]}: a row names single values; use [[runs]] for several.")
     try:
         return Axes.from_plain({_SINGULAR.get(key, key): value for key, value in row.items()})
     except ValidationError as error:
