@@ -264,7 +264,9 @@ def _single(row: Mapping[str, Any], place: str) -> Axes:
     """Return the axes of an explicit row: one value of each that it names."""
     plural = [key for key in row if key in _SINGULAR.values()]
     if plural:
-        raise ConfigError(f"{place}: unknown key '{plural[0]}'. A row names single values: use the singular, or [[runs]].")
+        raise ConfigError(
+            f"{place}: unknown key '{plural[0]}'. A row names single values: use the singular, or [[runs]]."
+        )
     several = [key for key, value in row.items() if isinstance(value, list)]
     if several:
         raise ConfigError(f"{place}: {several[0]}: a row names single values; use [[runs]] for several.")
