@@ -34,8 +34,8 @@ row to row. It must use a row of draws for one record only, and draw rows indepe
 stratification across records). Draws from public randomness must be functions of the record, not of its position:
 see ``dpib.privacy.hashing.RecordHash``. Why either keeps the sensitivity at C: ``docs/engine.md``.
 
-A loss keeps no state, in buffers of the model or elsewhere: what it saw is private, and so is the number of passes,
-which follows from the size of the sample.
+A loss keeps no state, in buffers or frozen parameters of the model or elsewhere: what it saw is private, and so is the
+number of passes, which follows from the size of the sample.
 """
 
 
@@ -68,13 +68,13 @@ def check_trainable(
 ) -> None:
     """Refuse what would not be clipped record by record; looks at made-up images only.
 
-    Besides Opacus' list of layers, it is tried out whether a record's gradient changes with the *other* record of a
-    batch, and whether a pass changes a buffer of the model. The first cannot be told of a loss that draws from a
-    generator other than torch's own.
+    Besides Opacus' list of layers, it is tried out whether a pass changes a parameter or a buffer of the model, whether
+    the same records have the same gradient again, and whether it changes with the *other* record of a batch.
 
     Raises:
         UnsupportedMechanism: names the layers that mix records, the parameters without per-record gradient, or the
-            buffers that do not stay as they are; or gradients are not finite, so that nothing can be tried out.
+            parameters and buffers that do not stay as they are; or a second pass gives another gradient; or gradients
+            are not finite, so that nothing can be tried out.
         RunError: if the loss has not one row per image and copy.
     """
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -102,7 +102,12 @@ def check_trainable(
             "The gradient of a record of random pixels is not finite at the initial weights: it cannot be tried out "
             "whether the model mixes records. Change the initial weights, or the function whose derivative is infinite."
         )
-    if _agree(first, again) and not _agree(first, beside_another):
+    if not _agree(first, again):
+        raise UnsupportedMechanism(
+            "The gradient of the same records is another in a second pass: the loss keeps state, or draws from a "
+            "generator other than torch's own. Draw from torch's global generators, or hash the record (RecordHash)."
+        )
+    if not _agree(first, beside_another):
         raise UnsupportedMechanism(
             "What one record contributes depends on the others of its batch: the model or the loss mixes records."
         )
@@ -135,9 +140,9 @@ def _first_of_pair(model: nn.Module, engine: Engine, loss: Callable[[], Tensor])
     """Return the gradient of the first of two made-up records; undo all changes.
 
     Raises:
-        UnsupportedMechanism: if a layer cannot be sampled, or the pass changed a buffer of the model.
+        UnsupportedMechanism: if a layer cannot be sampled, or the pass changed a parameter or a buffer of the model.
     """
-    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    before = {name: tensor.detach().clone() for name, tensor in _tensors(model).items()}
     with torch.random.fork_rng():
         torch.manual_seed(0)
         try:
@@ -146,18 +151,23 @@ def _first_of_pair(model: nn.Module, engine: Engine, loss: Callable[[], Tensor])
                 found = _flat(rows[0] for rows in engine.gradients())
         except NotImplementedError as error:
             raise UnsupportedMechanism(f"DP-SGD cannot train this model: {error}") from error
-    after = dict(model.named_buffers())
+    after = _tensors(model)
     same = {name for name in before.keys() & after.keys() if torch.equal(before[name], after[name])}
     if changed := sorted((before.keys() | after.keys()) - same):
         with torch.no_grad():
-            for name, buffer in after.items():
-                if name in before and buffer.shape == before[name].shape:
-                    buffer.copy_(before[name])
+            for name, tensor in after.items():
+                if name in before and tensor.shape == before[name].shape:
+                    tensor.copy_(before[name])
         raise UnsupportedMechanism(
-            f"A pass over records changes the buffers {', '.join(changed)} of the model, which would leave with it "
-            "unnoised; the number of passes is private, too. Keep no state while a loss is computed."
+            f"A pass over records changes {', '.join(changed)} of the model, which would leave with it unnoised; the "
+            "number of passes is private, too. Keep no state while a loss is computed."
         )
     return found
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return all that leaves with a model, by name."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
 class Preparation(TypedDict):
