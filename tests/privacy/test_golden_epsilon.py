@@ -16,7 +16,15 @@ from scipy.stats import norm
 
 from dpib.errors import BudgetExceeded, ConfigError, UnsupportedMechanism
 from dpib.privacy import accountants
-from dpib.privacy.accountants import AnyEvent, calibrate, describe, epsilon, gaussian_epsilon, privacy_profile
+from dpib.privacy.accountants import (
+    AccountantName,
+    AnyEvent,
+    calibrate,
+    describe,
+    epsilon,
+    gaussian_epsilon,
+    privacy_profile,
+)
 from dpib.privacy.events import NonPrivate, PureDp, SampledGaussian
 from dpib.spec import Relation, delta_for
 
@@ -291,7 +299,7 @@ def test_calibration_finds_room_that_only_pld_sees() -> None:
 
 
 def test_calibration_gives_up_when_too_little_is_left_for_any_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accountants, "_MOST_NOISE", 2.0)
+    monkeypatch.setattr(accountants, "MOST_NOISE", 5.0)
     with pytest.raises(BudgetExceeded, match="too little"):
         accountants._calibrate.__wrapped__((gaussian(4.2),), gaussian(1.0, 0.9), 1.0, D, Relation.ADD_OR_REMOVE_ONE)
 
@@ -303,9 +311,19 @@ def test_calibration_refuses_to_compose_with_pure_events() -> None:
 
 def test_calibration_never_goes_below_the_least_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sample rate below delta needs no noise at all to be (0, delta)-DP: that is no protection of anybody."""
-    monkeypatch.setattr(accountants, "_LEAST_NOISE", 0.5)
+    monkeypatch.setattr(accountants, "LEAST_NOISE", 0.5)
     assert calibrate([], gaussian(1.0, D / 10), 1.0, D) == 0.5
     assert calibrate([], gaussian(1.0), 40.0, D) == 0.5
+
+
+@pytest.mark.parametrize("event", [gaussian(0.003, 0.5), gaussian(0.049), gaussian(1e10), gaussian(1.0, 0.5, 10**12)])
+@pytest.mark.parametrize("accountant", ["pld", "rdp"])
+def test_what_would_take_all_memory_to_price_is_refused_before_an_accountant_is_asked(
+    event: SampledGaussian, accountant: AccountantName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(accountants, "_fresh")
+    with pytest.raises(UnsupportedMechanism, match="beyond what the accountants price"):
+        epsilon([gaussian(2.0), event], D, accountant)
 
 
 def test_replace_one_needs_more_noise_than_add_or_remove_one() -> None:

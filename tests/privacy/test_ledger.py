@@ -177,6 +177,13 @@ def test_calibrated_charges_share_one_budget(path: Path) -> None:
         ledger.charge("more", gaussian(9.0))
 
 
+def test_an_access_with_too_little_noise_to_be_priced_is_refused_by_name(path: Path, tmp_path: Path) -> None:
+    for ledger in (open_ledger(path, epsilon=1.0), open_ledger(tmp_path / "other.jsonl")):
+        with pytest.raises(UnsupportedMechanism, match=r"'query': the noise multiplier 0\.003 is beyond"):
+            ledger.charge("query", gaussian(0.003))
+        assert ledger.charges == ()
+
+
 def test_pure_and_gaussian_accesses_of_one_side_are_not_mixed(path: Path) -> None:
     ledger = open_ledger(path, epsilon=5.0)
     ledger.charge("a", gaussian())

@@ -30,8 +30,12 @@ _CALIBRATION_TOLERANCE = 1e-4
 """Width of the calibrated noise multiplier's interval, relative to its size; the safe side is returned."""
 _NOTHING_LEFT = 5e-4
 """Share of the budget that may stay behind a calibrated access; a second such access would drown in noise."""
-_LEAST_NOISE, _MOST_NOISE = 0.05, 1e9
-"""Calibration stops here. Below the least, PLD takes minutes, and rates below δ would ask for no noise at all."""
+LEAST_NOISE, MOST_NOISE = 0.05, 1e9
+"""Noise multipliers that are priced; calibration stops here.
+
+Below the least, PLD takes minutes, then all memory, and rates below δ would ask for no noise at all.
+"""
+MOST_STEPS = 10_000_000
 
 # RDP warns about orders that do not converge at small noise; those orders are left out, which is sound.
 logging.getLogger("absl").setLevel(logging.ERROR)
@@ -40,6 +44,29 @@ logging.getLogger("absl").setLevel(logging.ERROR)
 def describe(accountant: AccountantName) -> str:
     """Return the accountant's name and version for records."""
     return f"dp-accounting {version('dp-accounting')} {accountant.upper()}"
+
+
+def check_priceable(event: AnyEvent, access: str) -> None:
+    """Refuse what PLD would take minutes, or all memory, to price.
+
+    Args:
+        event: what is to be released.
+        access: its name, for the message.
+
+    Raises:
+        UnsupportedMechanism: if the noise multiplier or the number of steps is out of range.
+    """
+    if not isinstance(event, Gaussian):
+        return
+    if not LEAST_NOISE <= event.noise_multiplier <= MOST_NOISE:
+        raise UnsupportedMechanism(
+            f"{access}: the noise multiplier {event.noise_multiplier:g} is beyond what the accountants price, "
+            f"{LEAST_NOISE:g} to {MOST_NOISE:g}. Take one in that range, or none: it is calibrated then."
+        )
+    if event.steps > MOST_STEPS:
+        raise UnsupportedMechanism(
+            f"{access}: {event.steps} steps are beyond what the accountants price. Take at most {MOST_STEPS}."
+        )
 
 
 def _tree(events: Iterable[SampledGaussian]) -> dp_accounting.DpEvent:
@@ -80,7 +107,8 @@ def epsilon(
         ε ≥ 0; 0 for no events, infinity if any event is non-private. PLD's value is its pessimistic end.
 
     Raises:
-        UnsupportedMechanism: if Gaussian and pure events are mixed, or the accountant cannot price a part.
+        UnsupportedMechanism: if Gaussian and pure events are mixed, or the accountant cannot price a part, at least not
+            in time (``check_priceable``).
     """
     return _epsilon(tuple(events), delta, accountant, relation)
 
@@ -100,6 +128,8 @@ def _epsilon(events: tuple[AnyEvent, ...], delta: float, accountant: AccountantN
         return math.fsum(event.epsilon for event in pure)
     if not gaussian:
         return 0.0
+    for event in gaussian:
+        check_priceable(event, "A Gaussian access")
     try:
         return float(_fresh(accountant, relation).compose(_tree(gaussian)).get_epsilon(delta))
     except dp_accounting.UnsupportedEventError as error:
@@ -168,15 +198,15 @@ def gaussian_epsilon(mu: float, delta: float) -> float:
 
 
 def _exact_noise(spent: Sequence[SampledGaussian], event: SampledGaussian, target: float, delta: float) -> float:
-    """Return the noise multiplier, at least ``_LEAST_NOISE``, at which unsampled Gaussian releases reach ``target``."""
+    """Return the noise multiplier, at least ``LEAST_NOISE``, at which unsampled Gaussian releases reach ``target``."""
     before = math.fsum(one.steps / one.noise_multiplier**2 for one in spent)
 
     def gap(log_sigma: float) -> float:
         return gaussian_epsilon(math.sqrt(before + event.steps * math.exp(-2 * log_sigma)), delta) - target
 
-    least, most = math.log(_LEAST_NOISE), math.log(_MOST_NOISE)
+    least, most = math.log(LEAST_NOISE), math.log(MOST_NOISE)
     if gap(least) <= 0:
-        return _LEAST_NOISE
+        return LEAST_NOISE
     return math.exp(brentq(gap, least, most, xtol=1e-9))
 
 
@@ -205,18 +235,17 @@ def _calibrate(
             return exact
     upper = 1.0
     if epsilon(spent, delta, "rdp", relation) < target_epsilon:
-        while total(upper, "rdp") > target_epsilon:
+        while total(upper, "rdp") > target_epsilon and upper * 1.5 <= MOST_NOISE:
             upper *= 1.5
-        while upper > _LEAST_NOISE and total(upper / 1.1, "rdp") <= target_epsilon:
-            upper /= 1.1
-    upper = max(upper, _LEAST_NOISE)
+        while upper > LEAST_NOISE and total(max(upper / 1.1, LEAST_NOISE), "rdp") <= target_epsilon:
+            upper = max(upper / 1.1, LEAST_NOISE)
     while total(upper) > target_epsilon:
         upper *= 1.5
-        if upper > _MOST_NOISE:
+        if upper > MOST_NOISE:
             raise BudgetExceeded(f"What is left of ε = {target_epsilon:.4g} is too little for any noise to fit.")
-    lower = max(upper / 1.15, _LEAST_NOISE)
+    lower = max(upper / 1.15, LEAST_NOISE)
     while lower < upper and total(lower) <= target_epsilon:
-        upper, lower = lower, max(lower / 1.15, _LEAST_NOISE)
+        upper, lower = lower, max(lower / 1.15, LEAST_NOISE)
     if lower == upper:
         return upper
     return float(

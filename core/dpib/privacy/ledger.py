@@ -23,7 +23,7 @@ from typing import IO, Any, Literal
 from pydantic import Field, ValidationError
 
 from dpib.errors import BudgetExceeded, PrivacyError, RecordError, UnsupportedMechanism
-from dpib.privacy.accountants import AccountantName, calibrate, epsilon
+from dpib.privacy.accountants import AccountantName, calibrate, check_priceable, epsilon
 from dpib.privacy.events import EVENT, AnyEvent, Event, Gaussian, NonPrivate
 from dpib.spec import Frozen, Relation, canonical_json
 
@@ -243,6 +243,7 @@ class PrivacyLedger:
         Raises:
             BudgetExceeded: if the budget does not allow it. Nothing is charged.
             PrivacyError: if the label was used before for something else.
+            UnsupportedMechanism: if it has too little noise to be priced. Nothing is charged.
         """
         draft = Charge(
             id=f"{self.side}-{len(self.charges) + 1:04d}",
@@ -264,6 +265,7 @@ class PrivacyLedger:
             return self._replay(earlier, draft, calibrate_noise)
         if calibrate_noise:
             draft = draft.model_copy(update={"event": self._calibrated(draft)})
+        check_priceable(draft.event, f"'{label}'")
         self._check(draft)
         self._file.append({"type": "charge", **draft.model_dump(mode="json")})
         return draft
