@@ -17,9 +17,6 @@ LINE_LENGTH = 300
 
 LEDGER_LINES = 10_000
 CHARGES = 2_000
-LEAST_NOISE, MOST_NOISE = 0.05, 1e9
-"""Noise multipliers that the accountants price in seconds; the ledger never calibrates to less."""
-MOST_STEPS = 10_000_000
 
 PARQUET_FOOTER = 1 << 20
 PARQUET_ROW_GROUPS = 10_000

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import sys
 import tempfile
 from pathlib import Path
@@ -27,22 +26,12 @@ from dpib_leaderboard.parsing import printable
 from dpib_leaderboard.reviews import Check, Diversity, failed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from dpib.data.images import LabelledImages, Splits
     from dpib.dataset_spec import DatasetSpec
-    from dpib.privacy.ledger import Charge
 
 MODULE = "dpib_leaderboard.recompute"
 PASSED_ON = ("HOME", "TMPDIR", "PYTHONPATH", "DPIB_DATA", "DPIB_PLUGINS")
 """Environment variables that the process inherits beside those of every limited child; so no credential."""
-
-_FORMS = {
-    "accountant": r"dp-accounting \d+(\.\w+)+ PLD",
-    "second_accountant": r"dp-accounting \d+(\.\w+)+ RDP",
-    "tuning": r"not accounted: .+",
-}
-"""What the harness writes with a version or a reason in it; other statements of its are constants."""
 
 
 class Recomputed(Frozen):
@@ -117,7 +106,7 @@ def compute(folder: Path, scores: bool, data_dir: Path | None, cache: Path) -> R
             checks.append(Check(name="images", holds=False, detail=printable(str(error))))
     if failed(checks):
         return Recomputed(checks=tuple(checks))
-    answer = _privacy(folder, record, card)
+    answer = _privacy(folder)
     if failed(answer.checks) or images is None:
         return answer.model_copy(update={"checks": (*checks, *answer.checks)})
     splits = _real_images(card, data_dir)
@@ -166,12 +155,8 @@ def _image_checks(record: RunRecord, images: LabelledImages, grid: Path, cache: 
     ]
 
 
-def _privacy(folder: Path, record: RunRecord, card: DatasetSpec) -> Recomputed:
-    """Price the ledger by both accountants, as ``dpib verify`` does, and write the statement anew."""
-    from dpib.privacy.accountants import epsilon
-    from dpib.privacy.ledger import parse_charges, read_ledger_lines
-    from dpib.privacy.statement import privacy_statement
-    from dpib.spec import Relation
+def _privacy(folder: Path) -> Recomputed:
+    """Check what ``dpib verify`` checks beside images and scores; ε and the statement are its own."""
     from dpib.verify import verify
 
     # `verify` reads images with its own reader; it is given a folder without them.
@@ -179,49 +164,17 @@ def _privacy(folder: Path, record: RunRecord, card: DatasetSpec) -> Recomputed:
         for name in ("record.json", "ledger.jsonl"):
             (Path(bare) / name).write_bytes((folder / name).read_bytes())
         try:
-            found = verify(Path(bare), scores=False)[1]
+            found = verify(Path(bare), scores=False)
         except DpibError as error:
             detail = f"unsupported privacy claim: {printable(str(error))}"
             return Recomputed(checks=(Check(name="ε", holds=False, detail=detail),))
-    checks = tuple(Check(name=c.name, holds=c.holds, detail=c.detail) for c in found if c.holds is not None)
-    charges, _ = parse_charges(read_ledger_lines(folder / "ledger.jsonl"))
-    relation, delta = Relation(record.privacy.relation), record.privacy.delta
-
-    def total(accountant: str) -> float | None:
-        sides = ([c.event for c in charges if c.side == side] for side in ("train", "validation"))
-        value = max(epsilon(e, delta, "pld" if accountant == "pld" else "rdp", relation) for e in sides)
-        return value if value < float("inf") else None
-
-    spent, second = total("pld"), total("rdp")
     return Recomputed(
-        checks=(*checks, *_badges(record, charges, card)),
-        spent_epsilon=spent,
-        second_opinion=second,
-        statement=privacy_statement(card, charges, spent, second, delta),
-    )
-
-
-def _badges(record: RunRecord, charges: Sequence[Charge], card: DatasetSpec) -> tuple[Check, Check]:
-    """Compare what a board says of a guarantee beside ε with what the charges imply and the harness writes."""
-    from dpib.privacy import noise
-    from dpib.recording import LABEL_SHARES, assurance_of
-
-    privacy, weakest = record.privacy, assurance_of(charges)
-    ours = all(charge.assurance == "mechanism" for charge in charges if charge.side == "validation")
-    detail = (
-        f"{privacy.assurance}, the ledger says {weakest if ours else 'that the validation side was read otherwise'}"
-    )
-    written = {
-        "float_safe": privacy.float_safe is False,
-        "label_shares": privacy.label_shares == LABEL_SHARES,
-        "noise_source": privacy.noise_source == noise.DESCRIPTION,
-        "unit": privacy.unit == card.privacy_unit,
-        **{name: re.fullmatch(form, getattr(privacy, name)) is not None for name, form in _FORMS.items()},
-    }
-    others = ", ".join(sorted(name for name, holds in written.items() if not holds))
-    return (
-        Check(name="assurance", holds=ours and privacy.assurance == weakest, detail=detail),
-        Check(name="as the harness writes it", holds=not others, detail=others or f"{len(written)} statements"),
+        checks=tuple(
+            Check(name=c.name, holds=c.holds, detail=printable(c.detail)) for c in found.checks if c.holds is not None
+        ),
+        spent_epsilon=found.spent_epsilon,
+        second_opinion=found.second_opinion,
+        statement=found.statement or "",
     )
 
 

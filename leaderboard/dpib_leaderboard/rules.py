@@ -1,6 +1,7 @@
 """The rules a record is held to, one function each: it returns what it found in words, or raises RecordError.
 
-None reads a pixel; those that compute are in ``recompute``.
+Claims that ``dpib verify`` checks too are in ``dpib.claims``. None reads a pixel; those that compute are in
+``recompute``.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from dpib import catalogue
+from dpib import catalogue, claims
+from dpib.claims import require
 from dpib.dataset_spec import DatasetSpec
 from dpib.errors import DpibError, RecordError
-from dpib.privacy.events import Gaussian, PartitionedGaussian
+from dpib.privacy.events import Gaussian
 from dpib.privacy.ledger import Charge, parse_charges
 from dpib.records import RunRecord
 from dpib.spec import MethodCard, Track
@@ -37,26 +39,21 @@ def place_of(record: RunRecord) -> str:
     return f"{spec.track}/{spec.dataset}/{spec.method}/{record.id[:16]}"
 
 
-def _require(holds: bool, message: str) -> None:
-    if not holds:
-        raise RecordError(message)
-
-
 def check_place(record: RunRecord, place: str) -> str:
     """The folder is the record's place in a store."""
-    _require(place == place_of(record), f"the folder is {printable(place, 200)}, expected {place_of(record)}")
+    require(place == place_of(record), f"the folder is {printable(place, 200)}, expected {place_of(record)}")
     return place
 
 
 def check_names(record: RunRecord) -> str:
     """Names agree and are names."""
     spec = record.task.spec
-    _require(record.method.name == spec.method, f"the record names {record.method.name} and {spec.method} as method")
+    require(record.method.name == spec.method, f"the record names {record.method.name} and {spec.method} as method")
     for name, text in (("title", record.method.title), ("account", record.who.account or "x")):
-        _require(text.strip() == text != "", f"the {name} is empty or padded")
+        require(text.strip() == text != "", f"the {name} is empty or padded")
     account = record.who.account or "x"
-    _require(account.isascii() and account.replace("-", "").replace("_", "").isalnum(), "the account is no Hub name")
-    _require(record.invalidated is None, "a submission cannot be invalidated already")
+    require(account.isascii() and account.replace("-", "").replace("_", "").isalnum(), "the account is no Hub name")
+    require(record.invalidated is None, "a submission cannot be invalidated already")
     return f"{record.method.name}, {record.method.title}"
 
 
@@ -68,35 +65,27 @@ def track_and_card(record: RunRecord) -> tuple[Track, DatasetSpec]:
     """
     spec = record.task.spec
     track, card = catalogue.track(spec.track), catalogue.dataset(spec.dataset)
-    _require(track.name == spec.track, f"no track {spec.track}")
-    _require(spec.dataset in track.datasets, f"track {track.name} does not have the dataset {spec.dataset}")
+    require(track.name == spec.track, f"no track {spec.track}")
+    require(spec.dataset in track.datasets, f"track {track.name} does not have the dataset {spec.dataset}")
     return track, card
 
 
 def check_track(record: RunRecord) -> str:
-    """The rules of the track: relation, budget, number of images, balance of labels, references."""
-    track, _ = track_and_card(record)
+    """The rules of the track, and what a board asks beside: public data of the track, budget, references."""
+    track, card = track_and_card(record)
     spec, privacy, synthetic = record.task.spec, record.privacy, record.synthetic
     public = spec.public_dataset
-    _require(public is None or public in track.public_datasets, f"track {track.name} does not have {public} as public")
+    require(public is None or public in track.public_datasets, f"track {track.name} does not have {public} as public")
     more = sorted(set(record.method.public_data) - {public})
-    _require(not more, f"track {track.name} does not have {', '.join(more)} as public data")
-    ran = tuple(prelude.name for prelude in record.method.preludes)
-    _require(ran == spec.all_preludes, f"the preludes {', '.join(ran) or 'none'} ran, not those of the spec")
-    _require(record.method.tuned == bool(spec.overrides), "'tuned' does not say whether settings were changed")
-    _require(privacy.relation == track.relation, f"track {track.name} ranks {track.relation}, not {privacy.relation}")
-    _require(privacy.target_epsilon == spec.epsilon, "the target ε of the privacy block is not the one of the spec")
+    require(not more, f"track {track.name} does not have {', '.join(more)} as public data")
+    claims.check_rules(record, track, card)
     spent = privacy.spent_epsilon
-    _require(spent is None or spent <= spec.epsilon * (1 + 1e-9), f"ε = {spent} was spent of {spec.epsilon:g}")
-    _require(synthetic.count == track.n_images, f"{synthetic.count} images, the track has {track.n_images}")
-    balanced = len(synthetic.per_class) == len(record.task.classes) and sum(synthetic.per_class) == synthetic.count
-    balanced = balanced and max(synthetic.per_class) - min(synthetic.per_class) <= 1
-    _require(balanced, "the labels are not balanced over the classes")
-    _require((synthetic.file, synthetic.grid) == (limits.IMAGES, "grid.png"), "files have other names than the store's")
-    card = installed_card(record)
-    if card is None or not card.reference:
-        _require(not record.method.reference, f"{record.method.name} is not a reference of this platform")
-        _require(spent is not None, "not private: only the platform's own references may be")
+    require(spent is None or spent <= spec.epsilon * (1 + 1e-9), f"ε = {spent} was spent of {spec.epsilon:g}")
+    require((synthetic.file, synthetic.grid) == (limits.IMAGES, "grid.png"), "files have other names than the store's")
+    method = installed_card(record)
+    if method is None or not method.reference:
+        require(not record.method.reference, f"{record.method.name} is not a reference of this platform")
+        require(spent is not None, "not private: only the platform's own references may be")
     return f"{track.name}, ε = {spec.epsilon:g}, {privacy.relation}"
 
 
@@ -110,30 +99,21 @@ def installed_card(record: RunRecord) -> MethodCard | None:
 
 
 def check_data(record: RunRecord) -> str:
-    """The data is the card's, δ is the rule's."""
-    _, card = track_and_card(record)
-    task = record.task
-    same = (task.shape, task.classes, task.nominal_size) == (card.shape, card.classes, card.nominal_size)
-    _require(same, f"shape, classes or nominal size are not those of {card.name}")
-    for side, fingerprint in card.fingerprints.items():
-        _require(task.fingerprints.get(side) == fingerprint, f"the {side} side is not the one of the card")
-    _require(set(task.fingerprints) <= {"train", "validation", "test"}, "fingerprints of unknown sides")
-    delta = record.privacy.delta
-    _require(abs(delta - card.delta) <= 1e-12 * card.delta, f"δ = {delta:.4g}, the rule asks for {card.delta:.4g}")
-    return f"{card.name}, δ = {delta:.4g}"
+    """The data is the card's."""
+    return claims.check_data(record, track_and_card(record)[1])
 
 
 def check_scores(record: RunRecord) -> str:
     """Every score is there once, in range. None of them is shown."""
     keys = [(score.metric, score.protocol, score.classifier) for score in record.scores]
-    _require(len(keys) == len(set(keys)), "a score is given twice")
-    _require(bool(keys) and len(keys) <= 500, f"{len(keys)} scores")
+    require(len(keys) == len(set(keys)), "a score is given twice")
+    require(bool(keys) and len(keys) <= 500, f"{len(keys)} scores")
     for score in record.scores:
         low, high = BOUNDS.get(score.metric, (0.0, 1e9))
         for value in (score.value, score.stderr):
-            _require(value is None or low <= value <= high, f"{score.metric} = {value} is outside [{low:g}, {high:g}]")
-        _require(score.value is not None, f"{score.metric} has no value: {printable(score.reason or '', 100)}")
-    _require(record.status == "complete", "the record is not complete")
+            require(value is None or low <= value <= high, f"{score.metric} = {value} is outside [{low:g}, {high:g}]")
+        require(score.value is not None, f"{score.metric} has no value: {printable(score.reason or '', 100)}")
+    require(record.status == "complete", "the record is not complete")
     return f"{len(keys)} scores, complete and in range (not shown: they are recomputed)"
 
 
@@ -143,62 +123,42 @@ def check_dates(record: RunRecord) -> str:
         created = datetime.fromisoformat(record.created)
     except ValueError as error:
         raise RecordError(f"created: {printable(record.created, 40)} is not a date") from error
-    _require(created.tzinfo is not None, "created: the time zone is missing")
+    require(created.tzinfo is not None, "created: the time zone is missing")
     latest = datetime.now(UTC) + timedelta(seconds=limits.CLOCK_SKEW_SECONDS)
-    _require(created <= latest, f"created: {record.created} lies in the future")
+    require(created <= latest, f"created: {record.created} lies in the future")
     costs = (*record.cost.seconds.values(), record.cost.total_seconds, record.cost.peak_memory_bytes)
-    _require(all(0 <= cost < 1e15 for cost in costs), "a cost is negative or absurd")
+    require(all(0 <= cost < 1e15 for cost in costs), "a cost is negative or absurd")
     return record.created
 
 
 def check_ledger(record: RunRecord, content: bytes) -> str:
     """The ledger is the record's, opened by these rules, and made of events that can be priced."""
     digest = hashlib.sha256(content).hexdigest()
-    _require(digest == record.privacy.ledger_digest, "the ledger is not the one of the record")
+    require(digest == record.privacy.ledger_digest, "the ledger is not the one of the record")
     rows = content.split(b"\n")
-    _require(rows[-1] == b"" and len(rows) <= limits.LEDGER_LINES, "the ledger is cut off or too long")
+    require(rows[-1] == b"" and len(rows) <= limits.LEDGER_LINES, "the ledger is cut off or too long")
     lines = [parse_json(row, f"ledger.jsonl, line {number}") for number, row in enumerate(rows[:-1], start=1)]
-    _require(all(isinstance(line, dict) for line in lines), "a line of the ledger is not a JSON object")
+    require(all(isinstance(line, dict) for line in lines), "a line of the ledger is not a JSON object")
     for line in lines:
         for place, text in texts(line):
             problem = text_problem(text)
-            _require(problem is None, f"the text at {printable(place, 80)} {problem}")
+            require(problem is None, f"the text at {printable(place, 80)} {problem}")
     charges, executed = parse_charges(lines)
-    _require(len(charges) <= limits.CHARGES, f"{len(charges)} charges")
+    require(len(charges) <= limits.CHARGES, f"{len(charges)} charges")
     for charge in charges:
         check_charge(charge, executed.get(charge.id))
-    openings = [line for line in lines if line.get("type") == "open"]
-    expected = {"relation": record.privacy.relation, "delta": record.privacy.delta, "type": "open"}
-    for side in ("train", "validation"):
-        mine = [line for line in openings if line.get("side") == side]
-        _require(len(mine) == 1, f"the ledger opens the {side} side {len(mine)} times")
-        budget, opening = mine[0].get("epsilon", "missing"), {k: v for k, v in mine[0].items() if k != "epsilon"}
-        _require(opening == {**expected, "side": side}, f"the ledger does not open the {side} side by these rules")
-        _require(budget in (record.task.spec.epsilon, None), f"the ledger's budget of the {side} side is another ε")
-    _require(len(openings) == 2, "the ledger opens a side that there is not")
+    claims.check_openings(record, lines)
     return f"{len(charges)} accesses, digest {digest[:12]}"
 
 
 def check_charge(charge: Charge, executed: int | None) -> None:
-    """Refuse an access that the accountants could not price in seconds, or that did not happen as charged.
+    """Refuse an access that does not hold (``dpib.claims``), or of which the ledger reports no steps.
 
     Raises:
-        RecordError: says which.
+        DpibError: says which.
     """
-    event = charge.event
-    if not isinstance(event, Gaussian):
-        return
-    noise = limits.LEAST_NOISE <= event.noise_multiplier <= limits.MOST_NOISE
-    _require(noise, f"{charge.id}: noise multiplier {event.noise_multiplier:g} is beyond what the accountants price")
-    _require(event.steps <= limits.MOST_STEPS, f"{charge.id}: {event.steps} steps are beyond what is priced")
-    _require(
-        executed is not None and executed <= event.steps, f"{charge.id}: {executed} steps of {event.steps} charged"
-    )
-    if isinstance(event, PartitionedGaussian):
-        _require(charge.sampling == "parts", f"{charge.id}: parallel composition is claimed without disjoint parts")
-        return
-    sampled = charge.sampling == "poisson" or event.sample_rate == 1
-    _require(sampled, f"{charge.id}: amplification is claimed without Poisson sampling")
+    claims.check_charge(charge, executed)
+    require(executed is not None or not isinstance(charge.event, Gaussian), f"{charge.id}: no steps are reported")
 
 
 def check_grid(record: RunRecord, content: bytes) -> str:
@@ -214,12 +174,12 @@ def check_images(record: RunRecord, path: Path | None) -> str:
     """The images are here, or the record says why not; the size is one that so many images can have."""
     withheld = record.synthetic.withheld
     if path is None:
-        _require(bool(withheld), f"{limits.IMAGES} is missing and the record does not say why it is withheld")
+        require(bool(withheld), f"{limits.IMAGES} is missing and the record does not say why it is withheld")
         return f"withheld: {withheld}"
-    _require(withheld is None, "the images are here, though the record says they are withheld")
+    require(withheld is None, "the images are here, though the record says they are withheld")
     most = limits.images_bytes(record.synthetic.count, record.task.shape)
     size = path.lstat().st_size
-    _require(size <= most, f"{limits.IMAGES} has {size} bytes, at most {most}")
+    require(size <= most, f"{limits.IMAGES} has {size} bytes, at most {most}")
     with path.open("rb") as file:
         head = file.read(4)
         file.seek(max(size - 8, 0))

@@ -90,8 +90,8 @@ def test_the_private_choice_of_epoch_is_reported_and_verify_does_not_choose_agai
 
     ledger = _folder(tmp_path, record) / "ledger.jsonl"
     before = ledger.read_bytes()
-    _, checks = verify(ledger.parent)
-    assert {check.name: check.holds for check in checks}["accuracy noisy-senv small-cnn"] is True
+    found = verify(ledger.parent)
+    assert {check.name: check.holds for check in found.checks}["accuracy noisy-senv small-cnn"] is True
     assert ledger.read_bytes() == before
 
 

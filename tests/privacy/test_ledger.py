@@ -24,7 +24,7 @@ from dpib.privacy.dpsgd import DpSgdPlan
 from dpib.privacy.events import NonPrivate, PureDp, SampledGaussian
 from dpib.privacy.ledger import Budget, Charge, LedgerFile, PrivacyLedger, parse_charges, read_ledger_lines
 from dpib.privacy.noise import NoiseSource
-from dpib.privacy.statement import describe_charge, privacy_statement, round_down, round_up
+from dpib.privacy.statement import describe_charge, privacy_statement, round_down, round_up, same_statement
 from dpib.spec import canonical_json
 
 from .conftest import DELTA, FSYNC, OTHER_SECRET, TASK, Bench, open_bench
@@ -573,6 +573,16 @@ def test_the_statement_says_what_is_promised_and_what_is_not() -> None:
     assert "as their author declares" in declared and "Rényi" not in declared
     assert "no private image was read" in privacy_statement(CARD, [], 0.0, 0.0, 1e-6)
     assert privacy_statement(CARD, [charged(NonPrivate())], None, None, 1e-6).startswith("NOT PRIVATE")
+
+
+def test_statements_are_the_same_up_to_rounding_and_what_was_added_since() -> None:
+    ours = privacy_statement(CARD, [charged(gaussian(4.0))], 1.0, 1.0701, 1e-6)
+    first = ours.replace("the time and memory that the run took; ", "").replace("1.071", "1.07")
+    assert first != ours and same_statement(ours, first)
+    assert not same_statement(ours, ours.replace("1.071", "1.01"))
+    assert not same_statement(ours, ours.replace("each single record", "each person"))
+    assert not same_statement(ours, ours + " Safe.")
+    assert not same_statement(ours, "")
 
 
 def test_the_statement_promises_no_less_than_the_figures() -> None:

@@ -22,8 +22,8 @@ def verify(
 ) -> None:
     """Recompute a record's ε from its ledger by two accountants, and its scores from its images.
 
-    The epochs that were chosen privately are read from the record; nothing selects again. Exit code 1 if
-    anything fails.
+    The privacy statement is written anew from the ledger. The epochs that were chosen privately are read from the
+    record; nothing selects again. Exit code 1 if anything fails.
 
         dpib verify runs/demo-v1/digits/dp-merf/eps10-seed0-12ab34cd
     """
@@ -31,15 +31,15 @@ def verify(
     from dpib.verify import verify as recompute
 
     with terminal_reporter(quiet) as reporter:
-        record, checks = recompute(path, scores=scores, data_dir=data_dir, cache=cache, reporter=reporter)
+        found = recompute(path, scores=scores, data_dir=data_dir, cache=cache, reporter=reporter)
     if json:
-        print_json([{"name": c.name, "holds": c.holds, "detail": c.detail} for c in checks])
+        print_json([{"name": c.name, "holds": c.holds, "detail": c.detail} for c in found.checks])
     else:
-        print_table(("check", "", ""), [(c.name, _WORDS[c.holds], c.detail) for c in checks])
-        note(record.privacy.statement)
-    failed = [check.name for check in checks if check.holds is False]
+        print_table(("check", "", ""), [(c.name, _WORDS[c.holds], c.detail) for c in found.checks])
+        note(found.statement or "No statement: the ledger has no price.")
+    failed = [check.name for check in found.checks if check.holds is False]
     if failed:
-        note(f"{len(failed)} of {len(checks)} checks fail: {', '.join(failed)}.")
+        note(f"{len(failed)} of {len(found.checks)} checks fail: {', '.join(failed)}.")
         raise typer.Exit(1)
-    undecided = sum(check.holds is None for check in checks)
-    note(f"{len(checks) - undecided} checks hold" + (f", {undecided} not decided." if undecided else "."))
+    undecided = sum(check.holds is None for check in found.checks)
+    note(f"{len(found.checks) - undecided} checks hold" + (f", {undecided} not decided." if undecided else "."))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
 from typing import TYPE_CHECKING
@@ -12,6 +13,12 @@ from dpib.privacy.events import NonPrivate, PartitionedGaussian, PureDp
 
 if TYPE_CHECKING:
     from dpib.privacy.ledger import Charge
+
+_NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+_AGREEMENT = 2e-3
+"""Largest relative difference of figures: of ε between versions of the accountants, and of four digits by rounding."""
+_ADDED = "the time and memory that the run took; "
+"""What statements of the first records did not say yet."""
 
 
 def round_up(value: float) -> str:
@@ -68,4 +75,13 @@ def privacy_statement(
         "hyper-parameters. Not covered: the scores, which compare with real images exactly; the time and memory that "
         "the run took; the tuning of presets; "
         "floating-point effects of the noise; several records of one person."
+    )
+
+
+def same_statement(ours: str, theirs: str) -> bool:
+    """Return whether two statements say the same: the same words, and figures that differ by rounding alone."""
+    ours, theirs = (text.replace(_ADDED, "") for text in (ours, theirs))
+    figures = ([float(number) for number in _NUMBER.findall(text)] for text in (ours, theirs))
+    return _NUMBER.sub("#", ours) == _NUMBER.sub("#", theirs) and all(
+        math.isclose(mine, other, rel_tol=_AGREEMENT) for mine, other in zip(*figures, strict=True)
     )

@@ -19,7 +19,6 @@ from dpib.data.images import LabelledImages
 from dpib.data.load import load_splits
 from dpib.data.splits import SIDES
 from dpib.metrics.copies import neighbour_test
-from dpib.privacy.ledger import parse_charges, read_ledger_lines
 from dpib.records import PreludeBlock, RunRecord
 from dpib.spec import Track
 from dpib_leaderboard import copies, history, recompute, rows
@@ -245,14 +244,6 @@ BADGES: dict[str, tuple[Any, str]] = {
 def test_badges_are_what_the_charges_and_the_harness_say(name: str, make: Make) -> None:
     value, reason = BADGES[name]
     assert reason in review_of(make(lambda plain: plain["privacy"].update({name: value}))).reasons
-
-
-def test_a_validation_side_read_outside_the_harness_is_no_assurance(run_folder: Path, record: RunRecord) -> None:
-    charges, _ = parse_charges(read_ledger_lines(run_folder / "ledger.jsonl"))
-    card = catalogue.dataset("digits")
-    assert all(check.holds for check in recompute._badges(record, charges, card))
-    declared = [c.model_copy(update={"assurance": "declared"}) if c.side == "validation" else c for c in charges]
-    assert [check.holds for check in recompute._badges(record, declared, card)] == [False, True]
 
 
 def test_t22_t23_a_cell_never_mixes_budgets(record: RunRecord) -> None:
