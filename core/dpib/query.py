@@ -51,22 +51,22 @@ def store_around(folder: Path) -> Path | None:
     return None if found is None or len(found.parents) < 5 else Path(os.path.relpath(found.parents[4]))
 
 
-def find_records(folder: Path, *, results_alone: bool = False) -> Iterator[tuple[Path, RunRecord]]:
+def find_records(folder: Path) -> Iterator[tuple[Path, RunRecord]]:
     """Yield every readable record below a folder of runs or a results store; a damaged one warns and is left out.
 
-    Args:
-        folder: where.
-        results_alone: leave out what was taken back, see ``is_taken_back``.
+    So is, without a word, what is no result any more: a record that was taken back (``is_taken_back``), or that one
+    of the others supersedes.
     """
+    found = []
     for path in sorted(folder.glob(_RECORDS)):
         try:
             record = load_record(path)
-            if results_alone and is_taken_back(path.parent, record.id, record.invalidated):
-                continue
+            if not is_taken_back(path.parent, record.id, record.invalidated):
+                found.append((path, record))
         except RecordError as error:
             warnings.warn(f"left out: {error}", stacklevel=2)
-        else:
-            yield path, record
+    replaced = {record.supersedes for _, record in found}
+    yield from (one for one in found if one[1].id not in replaced)
 
 
 def columns_of(spec: RunSpec) -> dict[str, Any]:
@@ -171,10 +171,9 @@ def results(
 
 
 def records_below(folders: Iterable[Path]) -> pd.DataFrame:
-    """Return the results below several folders, each once: records as ``results`` has them, but none taken back."""
-    found = [one for folder in folders for one in find_records(folder, results_alone=True)]
-    rows = [{**row_of(record), "path": str(path.parent)} for path, record in found]
-    return pd.DataFrame(rows).drop_duplicates("id", ignore_index=True) if rows else pd.DataFrame()
+    """Return the records below several folders, as ``results`` does for one; each record once."""
+    frames = [frame for folder in folders if len(frame := results(folder))]
+    return pd.concat(frames, ignore_index=True).drop_duplicates("id") if frames else pd.DataFrame()
 
 
 def records_of(specs: Iterable[RunSpec], records: pd.DataFrame) -> pd.DataFrame:

@@ -55,7 +55,7 @@ def talker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         ["run", "talker", "--dataset", "digits", "--epsilon", "10", "--track", "demo"],
         ["check", "talker"],
         [
-            *["synthesize", "talker", "--images", "images", "--epsilon", "10", "--nominal-size", "20", "--out", "out"],
+            *["synthesize", "talker", "--images", "images", "--epsilon", "10", "--nominal-size", "200", "--out", "out"],
             *["--folders-are-public", "--track", "demo", "--dry-run"],
         ],
     ],

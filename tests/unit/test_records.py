@@ -87,6 +87,20 @@ def test_what_cannot_be_read_is_left_out_and_told(tmp_path: Path) -> None:
         read_ledger_lines(bad)
 
 
+def test_what_is_no_result_any_more_is_left_out(tmp_path: Path) -> None:
+    earlier = _any_record()
+    blocks = {name: getattr(earlier, name) for name in RunRecord.model_fields if name != "id"}
+    later = RunRecord.build(**{**blocks, "supersedes": earlier.id})
+    for name, record in (("earlier", earlier), ("later", later)):
+        folder = tmp_path / "demo-v1" / "digits" / "uniform" / name
+        folder.mkdir(parents=True)
+        (folder / "record.json").write_text(record.to_json())
+    assert [record for _, record in find_records(tmp_path)] == [later]
+    review = {"record": later.id, "accepted": False}
+    (tmp_path / "demo-v1" / "digits" / "uniform" / "later" / "review.json").write_text(json.dumps(review))
+    assert [record for _, record in find_records(tmp_path)] == [earlier]
+
+
 def test_a_score_is_told_by_metric_protocol_and_classifier() -> None:
     assert Score(metric="fd", value=1.0, higher_is_better=False).label == "fd"
     one = Score(metric="accuracy", value=1.0, higher_is_better=True, protocol="synv", classifier="wrn")
