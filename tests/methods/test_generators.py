@@ -85,7 +85,9 @@ def test_rendering_in_batches_changes_nothing():
     assert int((images[BATCH:].int() - tail.int()).abs().max()) <= 1
 
 
-def test_all_maps_are_normalised_spectrally_and_the_label_table_is_not():
-    generator = ResidualGenerator((1, 8, 8), 3, 2)
+@pytest.mark.parametrize("normalise_labels", [False, True])
+def test_all_maps_are_normalised_spectrally_and_the_label_table_if_asked(normalise_labels):
+    generator = ResidualGenerator((1, 8, 8), 3, 2, normalise_labels=normalise_labels)
     maps = [m for m in generator.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
-    assert all(is_parametrized(m, "weight") for m in maps) and not is_parametrized(generator.labels)
+    assert all(is_parametrized(m, "weight") for m in maps)
+    assert is_parametrized(generator.labels, "weight") == normalise_labels

@@ -48,6 +48,7 @@ class DpGanConfig(OpponentConfig):
     g_conv_dim: int = Field(default=60, ge=2, description="a quarter of the generator's width")
     d_conv_dim: int = Field(default=80, ge=1, description="half of the discriminator's width")
     spectral_norm: bool = Field(default=True, description="normalise the generator's weights spectrally")
+    label_spectral_norm: bool = Field(default=False, description="with the weights, normalise its label table too")
     steps: int = Field(default=2_196, ge=1, description="discriminator updates, all noised")
     batch_size: int = Field(default=4_096, ge=1, description="records expected in the Poisson sample of an update")
     clipping_norm: float = Field(default=1e-3, gt=0, description="L2 bound on a record's gradient")
@@ -69,7 +70,11 @@ class DpGan(Synthesizer):
         super().__init__(config, task, context)
         with context.seeds.init("generator"):
             generator = ResidualGenerator(
-                task.shape, task.n_classes, self.config.g_conv_dim, use_spectral_norm=self.config.spectral_norm
+                task.shape,
+                task.n_classes,
+                self.config.g_conv_dim,
+                use_spectral_norm=self.config.spectral_norm,
+                normalise_labels=self.config.label_spectral_norm,
             )
         with context.seeds.init("discriminator"):
             self.discriminator = ProjectionDiscriminator(task.shape, task.n_classes, self.config.d_conv_dim)

@@ -77,8 +77,8 @@ class ResidualGenerator(nn.Module):
         n_classes: rows of the label table.
         g_conv_dim: a quarter of the hidden width.
         z_dim: length of the noise vector.
-        use_spectral_norm: divide every convolution and linear map, not the label table, by its largest singular value,
-            as published.
+        use_spectral_norm: divide every convolution and linear map by its largest singular value.
+        normalise_labels: the label table too, if ``use_spectral_norm``; the published one is free.
 
     Source:
         Brock et al. (2019), BigGAN; sizes as in DPImageBench (2025), section 5.
@@ -91,6 +91,7 @@ class ResidualGenerator(nn.Module):
         g_conv_dim: int,
         z_dim: int = 60,
         use_spectral_norm: bool = True,
+        normalise_labels: bool = False,
     ) -> None:
         super().__init__()
         channels, side, _ = shape
@@ -105,7 +106,11 @@ class ResidualGenerator(nn.Module):
         self.attention = SelfAttention(self.width)
         self.norm = nn.BatchNorm2d(self.width)
         self.last = nn.Conv2d(self.width, channels, 3, padding=1)
-        _initialise(self, use_spectral_norm)
+        _initialise(self)
+        if use_spectral_norm:
+            kinds = (nn.Conv2d, nn.Linear, nn.Embedding) if normalise_labels else (nn.Conv2d, nn.Linear)
+            for module in [one for one in self.modules() if isinstance(one, kinds)]:
+                spectral_norm(module, eps=1e-6)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         """Map noise (N, z_dim) and labels int64 (N,) to float images (N, C, H, W) in [0, 1]."""
@@ -124,14 +129,10 @@ def _double(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
-def _initialise(model: nn.Module, use_spectral_norm: bool) -> None:
-    """Make all weights orthogonal, then, if asked, normalise them spectrally."""
+def _initialise(model: nn.Module) -> None:
+    """Make all weights orthogonal and all biases zero."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):
             nn.init.orthogonal_(module.weight)
             if isinstance(bias := getattr(module, "bias", None), nn.Parameter):
                 nn.init.zeros_(bias)
-    if use_spectral_norm:
-        for module in list(model.modules()):
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                spectral_norm(module, eps=1e-6)

@@ -63,6 +63,7 @@ class MatchingConfig(MethodConfig):
 
     g_conv_dim: int = Field(default=60, ge=2, description="a quarter of the generator's width")
     spectral_norm: bool = Field(default=True, description="normalise the generator's weights spectrally")
+    label_spectral_norm: bool = Field(default=False, description="with the weights, normalise its label table too")
     steps: int = Field(default=3_000, ge=1, description="generator updates")
     batch_size: int = Field(default=100, ge=1, description="generated images per update")
     generator_physical_batch: int = Field(
@@ -93,7 +94,11 @@ class MeanEmbedding(Synthesizer):
         super().__init__(config, task, context)
         with context.seeds.init("generator"):
             generator = ResidualGenerator(
-                task.shape, task.n_classes, self.config.g_conv_dim, use_spectral_norm=self.config.spectral_norm
+                task.shape,
+                task.n_classes,
+                self.config.g_conv_dim,
+                use_spectral_norm=self.config.spectral_norm,
+                normalise_labels=self.config.label_spectral_norm,
             )
         self.generator = generator.to(memory_format=torch.channels_last).to(context.device)
 
