@@ -11,8 +11,9 @@ from typing import Any
 
 from dpib.dataset_spec import DatasetSpec
 from dpib.errors import RecordError
+from dpib.metrics.selection import selection_label
 from dpib.privacy.accountants import check_priceable
-from dpib.privacy.events import PartitionedGaussian, SampledGaussian
+from dpib.privacy.events import PartitionedGaussian, PureDp, SampledGaussian
 from dpib.privacy.ledger import Charge
 from dpib.records import RunRecord
 from dpib.spec import Track
@@ -69,6 +70,25 @@ def check_openings(record: RunRecord, lines: Sequence[Mapping[str, Any]]) -> str
         require(budget in (record.task.spec.epsilon, None), f"the ledger's budget of the {side} side is another ε")
     require(len(openings) == 2, "the ledger opens a side that there is not")
     return f"both sides, {record.privacy.relation}"
+
+
+def check_selections(record: RunRecord, track: Track, charges: Sequence[Charge]) -> str:
+    """The validation side is read for choices of epochs alone, each for its share of ε, and scores rest on no other.
+
+    A choice may be charged twice: one whose noise was lost in a crash is paid anew.
+    """
+    classifiers = track.classifiers_for(record.task.spec.dataset)
+    share = PureDp(epsilon=record.task.spec.epsilon / len(classifiers))
+    missing = {selection_label(classifier.name) for classifier in classifiers}
+    labels = frozenset(missing)
+    for charge in charges:
+        if charge.side == "validation":
+            require(charge.label in labels, f"{charge.id}: the validation side is read for something else than epochs")
+            require(charge.event == share, f"{charge.id}: a choice of an epoch costs ε = {share.epsilon:.4g} here")
+            missing.discard(charge.label)
+    scored = any(score.protocol == "noisy-senv" and score.value is not None for score in record.scores)
+    require(not (scored and missing), f"scores by Noisy SenV without a charge for '{', '.join(sorted(missing))}'")
+    return f"{len(labels) - len(missing)} of {len(labels)} classifiers, ε = {share.epsilon:.4g} each"
 
 
 def check_charge(charge: Charge, executed: int | None) -> None:

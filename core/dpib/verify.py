@@ -122,6 +122,7 @@ def _ledger_checks(
     lines: Sequence[Mapping[str, Any]],
     charges: Sequence[Charge],
     steps: Mapping[str, int],
+    track: Track,
 ) -> list[Check]:
     def as_charged() -> str:
         for charge in charges:
@@ -135,6 +136,7 @@ def _ledger_checks(
         Check("ledger is the record's", same, f"{len(charges)} accesses"),
         _claim("ledger opens by the rules", lambda: claims.check_openings(record, lines)),
         _claim("accesses are as charged", as_charged),
+        _claim("chosen epochs are paid for", lambda: claims.check_selections(record, track, charges)),
     ]
 
 
@@ -198,7 +200,7 @@ def _verified(record: RunRecord, ledger: Path, dataset: DatasetSpec, track: Trac
         return Verification(record, (*checks, missing))
     lines = read_ledger_lines(ledger)
     charges, steps = parse_charges(lines)
-    checks += _ledger_checks(record, ledger, lines, charges, steps)
+    checks += _ledger_checks(record, ledger, lines, charges, steps, track)
     checks += _badge_checks(record.privacy, charges, dataset)
     try:
         priced = _priced(record, charges, dataset, track)

@@ -148,6 +148,7 @@ def check_ledger(record: RunRecord, content: bytes) -> str:
     for charge in charges:
         check_charge(charge, executed.get(charge.id))
     claims.check_openings(record, lines)
+    claims.check_selections(record, track_and_card(record)[0], charges)
     return f"{len(charges)} accesses, digest {digest[:12]}"
 
 

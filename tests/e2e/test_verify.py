@@ -51,6 +51,7 @@ def forge(run: Path, tmp_path: Path) -> Forge:
         plain["privacy"]["ledger_digest"] = hashlib.sha256(content.encode()).hexdigest()
         charges = {line["id"]: line for line in lines if line["type"] == "charge"}
         executed = {line["id"]: line["steps_executed"] for line in lines if line["type"] == "done"}
+        plain["privacy"]["events"] = [event for event in plain["privacy"]["events"] if event["id"] in charges]
         for event in plain["privacy"]["events"]:
             event.update(event=charges[event["id"]]["event"], sampling=charges[event["id"]]["sampling"])
             event.update(steps_executed=executed.get(event["id"]))
@@ -92,7 +93,7 @@ FORGED: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "tuned": (put("method", tuned=True), "rules are the track's"),
     "epsilon by side": (put("privacy", spent_by_side={"train": 0.01, "validation": 0.01}), "ε by side"),
     "a side left out": (put("privacy", spent_by_side={}), "ε by side"),
-    "relation": (put("privacy", relation="no such"), "rules are the track's"),
+    "relation": (put("privacy", relation="replace-one"), "rules are the track's"),
     "delta": (put("privacy", delta=0.5), "rules are the track's"),
     "nominal size": (put("task", nominal_size=10**9), "data are the card's"),
     "fingerprints": (put("task", fingerprints={}), "data are the card's"),
@@ -132,6 +133,7 @@ def event(noise_multiplier: float, sample_rate: float = 1.0, steps: int = 1) -> 
 
 
 OPENS, CHARGED = "ledger opens by the rules", "accesses are as charged"
+CHOSEN = "chosen epochs are paid for"
 LEDGERS: dict[str, tuple[Callable[[Lines], object], str, str]] = {
     "budget": (edit(0, epsilon=1000.0), OPENS, "another ε"),
     "relation": (edit(0, relation="replace-one"), OPENS, "does not open"),
@@ -144,6 +146,9 @@ LEDGERS: dict[str, tuple[Callable[[Lines], object], str, str]] = {
         "without disjoint parts",
     ),
     "unpaid steps": (edit(3, steps_executed=2), CHARGED, "2 steps of 1 charged"),
+    "cheap choice": (edit(4, event={"kind": "pure-dp", "epsilon": 0.1}), CHOSEN, "costs ε = 10 here"),
+    "choice by noise": (edit(4, event=event(1.0)), CHOSEN, "costs ε = 10 here"),
+    "another choice": (edit(4, label="select epoch of large-cnn"), CHOSEN, "something else than epochs"),
 }
 
 
@@ -151,6 +156,27 @@ LEDGERS: dict[str, tuple[Callable[[Lines], object], str, str]] = {
 def test_a_ledger_against_the_rules_fails(case: str, forge: Forge) -> None:
     change, name, detail = LEDGERS[case]
     assert detail in failures(verify(forge(ledger=change), scores=False)).get(name, "")
+
+
+def unscored(plain: dict[str, Any]) -> None:
+    plain["scores"] = [score for score in plain["scores"] if score["protocol"] != "noisy-senv"]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (put("privacy"), "scores by Noisy SenV without a charge for 'select epoch of small-cnn'"),
+        (unscored, None),
+    ],
+    ids=["scored", "not scored"],
+)
+def test_an_epoch_that_scores_rest_on_is_paid_for(
+    change: Callable[[dict[str, Any]], None], problem: str | None, forge: Forge
+) -> None:
+    def without_choice(lines: Lines) -> None:
+        del lines[4:]
+
+    assert failures(verify(forge(change, without_choice), scores=False)).get(CHOSEN) == problem
 
 
 def test_a_charge_of_which_no_step_is_reported_is_paid_for(forge: Forge) -> None:

@@ -15,6 +15,11 @@ Predict = Callable[["Tensor"], "Tensor"]
 """Maps uint8 images (B, C, H, W) to int64 labels (B,)."""
 
 
+def selection_label(classifier: str) -> str:
+    """Return the label under which the choice of a classifier's epoch stands in the ledger."""
+    return f"select epoch of {classifier}"
+
+
 class PrivateBallot(Protocol):
     """One report-noisy-max query over candidates that are scored one after the other."""
 
@@ -67,7 +72,7 @@ class NoisySelector:
         """
         return _NoisyBallot(
             self._validation.noisy_argmax(
-                n_candidates=n_epochs, epsilon=self._epsilon_each, label=f"select epoch of {classifier}"
+                n_candidates=n_epochs, epsilon=self._epsilon_each, label=selection_label(classifier)
             )
         )
 

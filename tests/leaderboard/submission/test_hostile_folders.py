@@ -303,6 +303,7 @@ LEDGERS: dict[str, tuple[Callable[[list[dict[str, Any]]], object], str]] = {
     "no opening": (lambda lines: lines.pop(1), "opens the validation side 0 times"),
     "opened twice": (lambda lines: lines.append(lines[0]), "opens the train side 2 times"),
     "side of no kind": (lambda lines: lines.append({"type": "open", "side": []}), "a side that there is not"),
+    "no charge for the epoch": (lambda lines: lines.__delitem__(slice(4, 6)), "without a charge for 'select epoch"),
     "third side": (lambda lines: lines.append({**lines[0], "side": "test"}), "a side that there is not"),
     "sides of a charge": (_edit(2, side={"train": 1}), "malformed"),
     "steps of no name": (_edit(3, id=["train-0001"]), "no count of steps"),
