@@ -47,9 +47,12 @@ def check_data(record: RunRecord, card: DatasetSpec) -> str:
     task = record.task
     same = (task.shape, task.classes, task.nominal_size) == (card.shape, card.classes, card.nominal_size)
     require(same, f"shape, classes or nominal size are not those of {card.name}")
+    sides = ", ".join(sorted(task.fingerprints))
+    require(
+        sides == "test, train, validation", f"fingerprints of {sides or 'no side'}, not of train, validation and test"
+    )
     for side, fingerprint in card.fingerprints.items():
-        require(task.fingerprints.get(side) == fingerprint, f"the {side} side is not the one of the card")
-    require(set(task.fingerprints) <= {"train", "validation", "test"}, "fingerprints of unknown sides")
+        require(task.fingerprints[side] == fingerprint, f"the {side} side is not the one of the card")
     return f"{card.name}, {len(card.fingerprints)} sides compared"
 
 

@@ -219,6 +219,16 @@ def test_a_card_without_fingerprints_decides_nothing_about_the_data(
     assert data.holds is None
 
 
+@pytest.mark.parametrize("sides", [(), ("train", "test"), ("train", "validation", "test", "more")])
+def test_a_record_has_fingerprints_of_all_sides_whatever_the_card_has(
+    sides: tuple[str, ...], forge: Forge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unseen = digits.CARD.model_copy(update={"fingerprints": {}})
+    monkeypatch.setattr(catalogue, "dataset", lambda name: unseen)
+    found = verify(forge(put("task", fingerprints=dict.fromkeys(sides, "1" * 64))), scores=False)
+    assert "not of train, validation and test" in failures(found)["data are the card's"]
+
+
 # ---- scores ----
 
 

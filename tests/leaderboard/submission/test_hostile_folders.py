@@ -91,6 +91,7 @@ RECORDS: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "unknown track": (put("task", "spec", "track")("lite-v9"), "track"),
     "dataset of another track": (put("task", "spec", "dataset")("mnist"), "does not have"),
     "other data": (put("task", "fingerprints", "train")("1" * 64), "not the one of the card"),
+    "data of no name": (put("task", "fingerprints")({}), "fingerprints of no side"),
     "nominal size": (put("task", "nominal_size")(2_000_000), "nominal"),
     "too few images": (put("synthetic", "count")(10), "images"),
     "unbalanced": (put("synthetic", "per_class")([1000, *[0] * 9]), "balanced"),
