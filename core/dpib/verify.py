@@ -293,7 +293,10 @@ def verify(
     images_path = folder / record.synthetic.file
     if not images_path.exists():
         return with_more(Check("images", None, "not here; scores were not recomputed"))
-    images = load_parquet(images_path, dataset.shape, len(dataset.classes))
+    try:
+        images = load_parquet(images_path, dataset.shape, len(dataset.classes))
+    except DataError as error:
+        return with_more(Check("images", False, str(error)))
     same_images = _image_checks(record, images)
     if not scores:
         return with_more(*same_images, Check("scores", None, "not recomputed, as asked"))

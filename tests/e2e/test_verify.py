@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 from typer.testing import CliRunner
 
@@ -227,6 +228,25 @@ def test_a_record_has_fingerprints_of_all_sides_whatever_the_card_has(
     monkeypatch.setattr(catalogue, "dataset", lambda name: unseen)
     found = verify(forge(put("task", fingerprints=dict.fromkeys(sides, "1" * 64))), scores=False)
     assert "not of train, validation and test" in failures(found)["data are the card's"]
+
+
+def not_parquet(path: Path) -> None:
+    path.write_bytes(b"junk")
+
+
+def not_images(path: Path) -> None:
+    rows = [{"image": {"bytes": b"junk", "path": "0.png"}, "label": 0}]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+
+
+@pytest.mark.parametrize("spoil", [not_parquet, not_images])
+def test_images_that_cannot_be_read_fail_and_hide_nothing(spoil: Callable[[Path], None], forge: Forge) -> None:
+    folder = forge()
+    spoil(folder / "images.parquet")
+    result = CliRunner().invoke(app, ["verify", str(folder), "--json", "--quiet"])
+    assert result.exit_code == 1
+    checks = {check["name"]: check["holds"] for check in json.loads(result.stdout)}
+    assert checks["images"] is False and checks["ε by PLD"] is True
 
 
 # ---- scores ----
