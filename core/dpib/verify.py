@@ -13,12 +13,14 @@ import torch
 
 from dpib import catalogue, claims
 from dpib.agreement import scores_agree
+from dpib.contribution import InstalledMethod
 from dpib.data.imagefile import load_parquet
 from dpib.data.images import LabelledImages
 from dpib.data.load import load_splits
 from dpib.dataset_spec import DatasetSpec
-from dpib.errors import ConfigError, DataError, DpibError, UnsupportedMechanism
+from dpib.errors import ConfigError, DataError, DpibError, PluginError, UnknownName, UnsupportedMechanism
 from dpib.evaluation import evaluate, is_complete
+from dpib.job import prepare
 from dpib.metrics.base import EvalInputs
 from dpib.metrics.selection import StoredSelector
 from dpib.privacy import noise
@@ -27,8 +29,9 @@ from dpib.privacy.ledger import Charge, LedgerFile, parse_charges, read_ledger_l
 from dpib.privacy.statement import privacy_statement, same_statement
 from dpib.progress import Reporter
 from dpib.recording import LABEL_SHARES, assurance_of, summarise
-from dpib.records import PrivacyBlock, Protocol, RunRecord, Score, load_record
+from dpib.records import MethodBlock, PreludeBlock, PrivacyBlock, Protocol, RunRecord, Score, load_record
 from dpib.spec import Track
+from dpib.workspace import RunPlan
 
 EPSILON_TOLERANCE = 1e-3
 """Largest relative difference between a claimed and a recomputed ε."""
@@ -112,8 +115,37 @@ def _rule_checks(record: RunRecord, dataset: DatasetSpec, track: Track) -> list[
     return [
         _claim("rules are the track's", lambda: claims.check_rules(record, track, dataset)),
         data,
+        _settings_check(record),
         Check("status is that of the scores", complete, f"{record.status}, {len(record.scores)} scores"),
     ]
+
+
+def _settings_check(record: RunRecord) -> Check:
+    """Resolve the settings of dpib's own methods and preludes anew, where the code that ran is the one installed."""
+    name, method = "settings are the presets'", record.method
+    try:
+        installed = catalogue.method(method.name)
+    except (UnknownName, PluginError):
+        installed = None
+    if installed is None or not _is_ours(method, installed):
+        return Check(name, None, "the code that ran is not dpib's as it is installed here")
+
+    def as_resolved() -> str:
+        plan = prepare(record.task.spec).plan("cpu")
+        parts: list[tuple[RunPlan | PreludeBlock, MethodBlock | PreludeBlock]] = [(plan, method)]
+        parts += [(a, b) for a, b in zip(plan.preludes, method.preludes, strict=False) if _is_ours(b, a)]
+        for ours, theirs in parts:
+            for field in ("config", "layers", "changed"):
+                same = getattr(ours, field) == getattr(theirs, field)
+                claims.require(same, f"{theirs.name}: {field} is not what the presets give")
+        return f"{len(method.config)} settings of {', '.join(theirs.name for _, theirs in parts)}"
+
+    return _claim(name, as_resolved)
+
+
+def _is_ours(ran: MethodBlock | PreludeBlock, installed: InstalledMethod | PreludeBlock) -> bool:
+    identity = ("dpib", installed.source_digest)
+    return (ran.distribution, ran.source_digest) == identity == (installed.distribution, installed.source_digest)
 
 
 def _ledger_checks(

@@ -51,6 +51,8 @@ def check_names(record: RunRecord) -> str:
     require(record.method.name == spec.method, f"the record names {record.method.name} and {spec.method} as method")
     for name, text in (("title", record.method.title), ("account", record.who.account or "x")):
         require(text.strip() == text != "", f"the {name} is empty or padded")
+    card = installed_card(record)
+    require(card is None or record.method.title == card.title, f"the title is not that of dpib's {spec.method}")
     account = record.who.account or "x"
     require(account.isascii() and account.replace("-", "").replace("_", "").isalnum(), "the account is no Hub name")
     require(record.invalidated is None, "a submission cannot be invalidated already")
@@ -126,8 +128,9 @@ def check_dates(record: RunRecord) -> str:
     require(created.tzinfo is not None, "created: the time zone is missing")
     latest = datetime.now(UTC) + timedelta(seconds=limits.CLOCK_SKEW_SECONDS)
     require(created <= latest, f"created: {record.created} lies in the future")
-    costs = (*record.cost.seconds.values(), record.cost.total_seconds, record.cost.peak_memory_bytes)
-    require(all(0 <= cost < 1e15 for cost in costs), "a cost is negative or absurd")
+    cost = record.cost
+    costs = (*cost.seconds.values(), cost.total_seconds, cost.peak_memory_bytes, cost.peak_gpu_bytes or 0)
+    require(all(0 <= one < 1e15 for one in costs), "a cost is negative or absurd")
     return record.created
 
 

@@ -17,11 +17,12 @@ import dpib
 from dpib import catalogue
 from dpib.cli.main import app
 from dpib.data.catalog import digits
+from dpib.job import make_spec, prepare
 from dpib.privacy import accountants
 from dpib.privacy.ledger import parse_charges, read_ledger_lines
 from dpib.records import RunRecord, Score
 from dpib.tracks import demo
-from dpib.verify import Verification, _badge_checks, _score_checks, verify
+from dpib.verify import Verification, _badge_checks, _score_checks, _settings_check, verify
 
 Lines = list[dict[str, Any]]
 
@@ -84,7 +85,7 @@ def put(block: str, **values: Any) -> Callable[[dict[str, Any]], None]:
     return lambda plain: plain[block].update(values)
 
 
-STATUS = "status is that of the scores"
+STATUS, SETTINGS = "status is that of the scores", "settings are the presets'"
 FORGED: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "statement": (put("privacy", statement="Protected: each person. Guarantee: (0.1, 1e-12)-DP."), "statement"),
     "assurance": (put("privacy", assurance="no-access"), "assurance"),
@@ -92,6 +93,8 @@ FORGED: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "unit": (put("privacy", unit="one person"), "as the harness writes it"),
     "tuning": (put("privacy", tuning="accounted"), "as the harness writes it"),
     "tuned": (put("method", tuned=True), "rules are the track's"),
+    "config": (put("method", config={"anything": 1}), SETTINGS),
+    "layers": (put("method", layers=["made up"]), SETTINGS),
     "epsilon by side": (put("privacy", spent_by_side={"train": 0.01, "validation": 0.01}), "ε by side"),
     "a side left out": (put("privacy", spent_by_side={}), "ε by side"),
     "relation": (put("privacy", relation="replace-one"), "rules are the track's"),
@@ -111,6 +114,25 @@ def test_what_an_author_rewrites_fails(case: str, forge: Forge) -> None:
     found = verify(forge(change), scores=False)
     assert name in failures(found)
     assert found.statement is not None and found.statement.startswith("Protected: each single record of")
+
+
+def test_settings_of_code_that_is_not_here_are_not_decided(forge: Forge) -> None:
+    folder = forge(put("method", config={"anything": 1}, source_digest="1" * 64))
+    (settings,) = (check for check in verify(folder, scores=False).checks if check.name == SETTINGS)
+    assert settings.holds is None
+
+
+def test_settings_of_preludes_are_resolved_too(run: Path) -> None:
+    plan = prepare(make_spec("dp-merf", "digits", 10.0, "demo", preludes=("central-images",))).plan("cpu")
+    resolved = {name: getattr(plan, name) for name in ("config", "layers", "changed", "preludes")}
+    record = RunRecord.model_validate_json((run / "record.json").read_bytes())
+    method = record.method.model_copy(update={"name": "dp-merf", "source_digest": plan.method_digest, **resolved})
+    record = record.model_copy(update={"method": method, "task": record.task.model_copy(update={"spec": plan.spec})})
+    assert _settings_check(record).holds
+    (prelude,) = plan.preludes
+    forged = prelude.model_copy(update={"config": {**prelude.config, "bins": 1}})
+    found = _settings_check(record.model_copy(update={"method": method.model_copy(update={"preludes": (forged,)})}))
+    assert (found.holds, found.detail) == (False, "central-images: config is not what the presets give")
 
 
 def test_the_statement_that_is_printed_is_the_ledgers(forge: Forge) -> None:
