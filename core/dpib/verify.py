@@ -262,11 +262,12 @@ def _score_checks(record: RunRecord, track: Track, recomputed: tuple[Score, ...]
             reason = "its plugin is not installed here" if key[0] in track.optional_metrics else lacking_here
         if reason is None and recorded is None:
             reason = lacking_there
+        label = next(score.label for score in (mine, recorded) if score is not None)
         here, there = (None if score is None else score.value for score in (mine, recorded))
         stderr = None if mine is None else mine.stderr
         holds = None if reason is not None else scores_agree(key[0], here, there, stderr)
         detail = f"recomputed {here}, recorded {there}" + ("" if reason is None else f": {reason}")
-        yield Check(" ".join(filter(None, key)), holds, detail)
+        yield Check(label, holds, detail)
 
 
 def _key(score: Score) -> Key:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dpib.cli.options import refuse_options
-from dpib.cli.output import note
+from dpib.cli.output import note, prints_on_stderr
 from dpib.errors import ConfigError, DataError, RecordError, StorageError
 from dpib_leaderboard import limits
 
@@ -101,12 +101,13 @@ def review(
         _add_evidence(folder, proofs)
         build_rows(root)
         return
-    known = read_entries(root)
-    inspection, found = examine(folder, known, scores=scores, data_dir=data_dir)
-    _require_present(folder, inspection, earlier, found)
-    if found is not None:
-        found = carried(found, earlier, again=again is not None)
-    found = _weighed(inspection, _reproduced(inspection, found, again, known, data_dir), proofs)
+    with prints_on_stderr():
+        known = read_entries(root)
+        inspection, found = examine(folder, known, scores=scores, data_dir=data_dir)
+        _require_present(folder, inspection, earlier, found)
+        if found is not None:
+            found = carried(found, earlier, again=again is not None)
+        found = _weighed(inspection, _reproduced(inspection, found, again, known, data_dir), proofs)
     typer.echo(report(inspection, found), nl=False)
     if found is None:
         raise typer.Exit(1)
@@ -231,11 +232,12 @@ def _review_pull_request(
             if publish:
                 hub.refuse(number, text)
             raise typer.Exit(1) from error
-        known, sent = read_entries(store.folder), hub.recently_sent(author, number)
-        inspection, found = examine(
-            folder, known, place=place, author=author, sent=sent, scores=scores, data_dir=data_dir
-        )
-        found = _weighed(inspection, _reproduced(inspection, found, again, known, data_dir), proofs)
+        with prints_on_stderr():
+            known, sent = read_entries(store.folder), hub.recently_sent(author, number)
+            inspection, found = examine(
+                folder, known, place=place, author=author, sent=sent, scores=scores, data_dir=data_dir
+            )
+            found = _weighed(inspection, _reproduced(inspection, found, again, known, data_dir), proofs)
         text = report(inspection, found)
         typer.echo(text, nl=False)
         accepted = found is not None and found.accepted

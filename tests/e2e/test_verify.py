@@ -271,6 +271,14 @@ def test_images_that_cannot_be_read_fail_and_hide_nothing(spoil: Callable[[Path]
     assert checks["images"] is False and checks["ε by PLD"] is True
 
 
+def test_what_the_code_of_a_metric_prints_is_on_stderr(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = RunRecord.model_validate_json((run / "record.json").read_bytes()).scores
+    monkeypatch.setattr("dpib.verify.evaluate", lambda inputs: print("hello") or recorded)
+    result = CliRunner().invoke(app, ["verify", str(run), "--json", "--quiet"])
+    assert {"accuracy noisy-senv small-cnn"} <= {check["name"] for check in json.loads(result.stdout)}
+    assert "hello" in result.stderr
+
+
 # ---- scores ----
 
 

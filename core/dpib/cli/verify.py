@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dpib.cli.output import note, print_json, print_table
+from dpib.cli.output import note, print_json, print_table, prints_on_stderr
 
 _WORDS = {True: "holds", False: "FAILS", None: "not decided"}
 
@@ -30,7 +30,7 @@ def verify(
     from dpib.progress import terminal_reporter
     from dpib.verify import verify as recompute
 
-    with terminal_reporter(quiet) as reporter:
+    with prints_on_stderr(), terminal_reporter(quiet) as reporter:
         found = recompute(path, scores=scores, data_dir=data_dir, cache=cache, reporter=reporter)
     if json:
         print_json([{"name": c.name, "holds": c.holds, "detail": c.detail} for c in found.checks])

@@ -140,6 +140,13 @@ def test_review_of_a_folder_writes_its_verdict_and_the_table(make: Make, in_proc
     assert len(read_entries(root)) == 1
 
 
+def test_what_plugins_print_is_no_part_of_the_report(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dpib_leaderboard.review.recompute", lambda *_, **__: print("hello") or Recomputed(checks=()))
+    done = call(review, make(), "--no-scores")
+    assert done.stdout.startswith("**accepted") and "hello" not in done.stdout
+    assert "hello" in done.stderr
+
+
 def evidence_of(folder: Path) -> dict[str, Any]:
     """What maintainers found out about the code of a record: a reproduction, a check, an audit."""
     code = load_record(folder / "record.json").method.source_digest
