@@ -104,9 +104,9 @@ function wins(board, track) {
 }
 
 export function overviewPage(board, context) {
-  const { tracks, datasets, epsilons, state } = defaults(board, context.state);
+  const { tracks, datasets, epsilons, fullest, state } = defaults(board, context.state);
   if (state.dataset === "all") [state.dataset] = datasets;
-  if (state.eps === "all") [state.eps] = epsilons;
+  if (state.eps === "all") state.eps = fullest;
   const go = (patch) => context.go(format("overview", "", { ...state, ...patch }), true);
   const titled = (kind, names) => names.map((name) => [name, board.title(kind, name)]);
   const published = state.track === board.published_track;

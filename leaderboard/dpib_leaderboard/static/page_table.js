@@ -18,8 +18,13 @@ export function defaults(board, state) {
   const place = (name) => (order.includes(name) ? order.indexOf(name) : order.length);
   const datasets = [...new Set(rows.map((row) => row.dataset))].sort((a, b) => place(a) - place(b));
   const epsilons = [...new Set(rows.map((row) => String(row.epsilon)))].sort((a, b) => a - b);
-  const pick = (value, known) => (value === "all" || known.includes(value) ? value : known[0]);
-  return { tracks, datasets, epsilons, state: { ...state, track, dataset: pick(state.dataset, datasets), eps: pick(state.eps, epsilons) } };
+  const pick = (value, known, otherwise) => (value === "all" || known.includes(value) ? value : otherwise);
+  const dataset = pick(state.dataset, datasets, datasets[0]);
+  // Where most is known; of equals the strictest.
+  const shown = rows.filter((row) => row.level !== 0 && (row.dataset === dataset || dataset === "all"));
+  const known = (epsilon) => shown.filter((row) => String(row.epsilon) === epsilon).length;
+  const fullest = epsilons.reduce((best, epsilon) => (known(epsilon) > known(best) ? epsilon : best), epsilons[0]);
+  return { tracks, datasets, epsilons, fullest, state: { ...state, track, dataset, eps: pick(state.eps, epsilons, fullest) } };
 }
 
 export function tablePage(board, context) {

@@ -117,6 +117,19 @@ def test_text_that_looks_like_a_formula_is_quoted_and_numbers_are_not(page: Any,
     assert numbers.splitlines()[1] == "-2.5,run"
 
 
+def test_a_board_opens_where_most_is_known(page: Any, address: str) -> None:
+    open_page(page, address, "")
+    script = """async (cells) => {
+        const {defaults} = await import(new URL('widget/page_table.js', location.href));
+        const rows = cells.map(([dataset, epsilon, level]) => ({track: 'lite-v1', dataset, epsilon, level}));
+        const board = {trackNames: () => ['lite-v1'], rows, card: () => null};
+        return [{}, {dataset: 'fashion-mnist'}, {eps: '0.2'}].map((state) => defaults(board, state).state.eps);
+    }"""
+    cells = [("mnist", 1, 1), ("mnist", 10, 1), ("mnist", 10, 1), ("mnist", 20, 0), ("mnist", 20, 0), ("mnist", 20, 0)]
+    cells += [("fashion-mnist", 0.2, 1), ("fashion-mnist", 1, 1)]
+    assert page.evaluate(script, cells) == ["10", "0.2", "0.2"]
+
+
 @pytest.mark.parametrize("view", ["", "#/table?track=lite-v1&dataset=mnist&eps=1", "#/method/attack", "#/method"])
 def test_hostile_text_appears_literally(page: Any, address: str, view: str) -> None:
     open_page(page, address, view)
