@@ -297,6 +297,8 @@ def is_taken_back(folder: Path, record: str, invalidated: str | None) -> bool:
         return invalidated is not None or (of_it and not (review["accepted"] and review.get("invalidated") is None))
     except FileNotFoundError:
         return invalidated is not None
+    except OSError as error:
+        raise RecordError(f"{path} cannot be read: {error.strerror}.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecordError(f"{path} is not a review: {error}") from error
 

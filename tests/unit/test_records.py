@@ -99,6 +99,10 @@ def test_what_is_no_result_any_more_is_left_out(tmp_path: Path) -> None:
     review = {"record": later.id, "accepted": False}
     (tmp_path / "demo-v1" / "digits" / "uniform" / "later" / "review.json").write_text(json.dumps(review))
     assert [record for _, record in find_records(tmp_path)] == [earlier]
+    unreadable = tmp_path / "demo-v1" / "digits" / "uniform" / "earlier" / "review.json"
+    unreadable.mkdir()
+    with pytest.warns(UserWarning, match=f"left out: {unreadable} cannot be read: Is a directory"):
+        assert list(find_records(tmp_path)) == []
 
 
 def test_a_score_is_told_by_metric_protocol_and_classifier() -> None:
