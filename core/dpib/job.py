@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +103,11 @@ class Job:
         drawn_by = self.spec.seed if self.spec.draws else None
         return canonical_json([self.pretraining_basis(), self.spec.public, self.spec.pretrain, drawn_by])
 
+    @cached_property
+    def _settings(self) -> dict[str, Any]:
+        preludes = [one.block().model_dump(mode="json") for one in self.preludes]
+        return settings_of({"config": self.resolved.config.model_dump(mode="json"), "preludes": preludes})
+
     def unlike(self, settings: Mapping[str, Any]) -> str:
         """Return in words which settings a recorded run of this spec had otherwise; empty if none.
 
@@ -110,8 +116,7 @@ class Job:
         Args:
             settings: of the record, see ``settings_of``.
         """
-        preludes = [one.block().model_dump(mode="json") for one in self.preludes]
-        ours = settings_of({"config": self.resolved.config.model_dump(mode="json"), "preludes": preludes})
+        ours = self._settings
         changed = sorted(name for name in ours.keys() & settings.keys() if ours[name] != settings[name])
         return f"with another {', '.join(changed)}: the presets of {self.spec.method} changed since" if changed else ""
 
