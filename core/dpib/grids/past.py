@@ -90,12 +90,15 @@ class Past:
     Args:
         folders: of runs, or results stores; those that are not there hold nothing. Of several records of a spec the
             last tells the cost.
+        more: runs that were read already come after those.
     """
 
-    def __init__(self, folders: Iterable[Path]) -> None:
-        found = (read_past_run(path) for folder in folders for path in sorted(folder.glob("*/*/*/*/record.json")))
+    def __init__(self, folders: Iterable[Path], more: Past | None = None) -> None:
+        read = (read_past_run(path) for folder in folders for path in sorted(folder.glob("*/*/*/*/record.json")))
+        found = [run for run in read if run is not None]
+        found += [run for runs in more._of.values() for run in runs] if more else []
         self._of: dict[str, list[PastRun]] = defaultdict(list)
-        for run in {run.id: run for run in found if run is not None}.values():
+        for run in {run.id: run for run in found}.values():
             self._of[run.spec.canonical()].append(run)
         self._alike: dict[tuple[object, ...], list[PastRun]] = defaultdict(list)
         for *_, run in self._of.values():

@@ -114,7 +114,7 @@ def make_plan(
     """
     also = tuple(also)
     there = Past((*also, runs))
-    known = Past((SUBMISSIONS, runs, *also))
+    known = Past((SUBMISSIONS,), there)
     possible = _Possible(data_dir, device, cluster)
     units, left_out = [], set[str]()
     for unit in grid.units:
