@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpib.cli.output import note, print_table
+from dpib.cli.output import note, print_table, prints_on_stderr
 from dpib.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
@@ -67,12 +67,13 @@ def _submit(
         note(snapshot.stale)
     known = read_entries(snapshot.folder)
     with ExitStack() as stack:
-        ready = [
-            stack.enter_context(
-                prepared(run, known, account=account, contact=contact, supersedes=supersedes, data_dir=data_dir)
-            )
-            for run in folders
-        ]
+        with prints_on_stderr():
+            ready = [
+                stack.enter_context(
+                    prepared(run, known, account=account, contact=contact, supersedes=supersedes, data_dir=data_dir)
+                )
+                for run in folders
+            ]
         for one in ready:
             _show(one)
         refused = [one for one in ready if not one.accepted]

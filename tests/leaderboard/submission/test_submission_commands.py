@@ -25,6 +25,7 @@ from dpib.isolation.jail import Protections
 from dpib.records import RunRecord, load_record
 from dpib.verdicts import SUITE_VERSION
 from dpib_leaderboard import limits
+from dpib_leaderboard import review as reviewing
 from dpib_leaderboard.commands import leaderboard
 from dpib_leaderboard.entries import Entry, read_entries
 from dpib_leaderboard.hub import HubStore
@@ -57,6 +58,20 @@ def test_a_dry_run_shows_the_row_and_the_files_and_sends_nothing(
     for words in ("record.json", "images.parquet", "This becomes public", "nothing was sent"):
         assert words in done.stderr
     assert not (tmp_path / "store").exists()
+
+
+def test_what_a_plugin_prints_is_no_row_of_the_preview(
+    run_folder: Path, tmp_path: Path, in_process: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = reviewing.recompute
+
+    def talking(*arguments: Any, **options: Any) -> Recomputed:
+        print("hello from a plugin")
+        return whole(*arguments, **options)
+
+    monkeypatch.setattr(reviewing, "recompute", talking)
+    done = call(submit, run_folder, "--to", tmp_path / "store", "--dry-run")
+    assert "hello from a plugin" in done.stderr and "hello" not in done.stdout
 
 
 def test_a_folder_that_is_no_store_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
