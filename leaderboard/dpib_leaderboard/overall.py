@@ -17,8 +17,8 @@ MIN_METHODS = 3
 RESAMPLES = 2_000
 
 
-LABEL = ("method", "variant", "public", "pretrain", "preludes", "tuned")
-"""What tells one configuration of a method from another."""
+LABEL = ("method", "variant", "public", "pretrain", "preludes", "overrides", "tuned")
+"""What tells one configuration of a method from another: two changed settings are two."""
 
 
 def label_of(row: Mapping[str, Any]) -> tuple[Any, ...]:

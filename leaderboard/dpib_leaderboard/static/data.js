@@ -78,7 +78,7 @@ function label(row) {
   if (row.preludes) parts.push(`+ ${row.preludes}`);
   if (row.public && row.public !== "none") parts.push(`+ ${row.public}`);
   if (row.pretrain === "unconditional") parts.push("unconditional");
-  if (row.tuned) parts.push("(tuned)");
+  if (row.tuned) parts.push(row.overrides ? `(tuned: ${row.overrides})` : "(tuned)");
   return parts.join(" ");
 }
 

@@ -44,7 +44,7 @@ function overall(board, track) {
   return h("section", { class: "card" }, h("h2", null, "Over the whole track"), h("p", { class: "note" }, text), simpleTable("Overall", ["Method", "Rank interval", "Mean rank", "Mean Acc %"], rows));
 }
 
-const LABEL = ["method", "variant", "public", "pretrain", "preludes", "tuned"];
+const LABEL = ["method", "variant", "public", "pretrain", "preludes", "overrides", "tuned"];
 const same = (row, one) => LABEL.every((name) => row[name] === one[name]);
 const labelIn = (board, track, one) => board.rows.find((row) => row.track === track && same(row, one))?.label || one.method;
 

@@ -22,7 +22,8 @@ def _rows(table: dict[str, list[Interval]], track: str = "lite-v1") -> list[dict
     return [
         {
             "track": track, "dataset": dataset, "epsilon": epsilon, "method": method, "variant": "", "public": "none",
-            "pretrain": "none", "preludes": "", "tuned": False, "ranked": interval is not None, "mean": 50.0,
+            "pretrain": "none", "preludes": "", "overrides": "", "tuned": False, "mean": 50.0,
+            "ranked": interval is not None,
             "rank_best": interval[0] if interval else 0, "rank_worst": interval[1] if interval else 0,
         }
         for method, intervals in table.items()
@@ -92,6 +93,18 @@ def test_wins_never_exceed_common_cells_and_every_listed_method_has_enough_peers
         if sum(all(table[name][k] for name in group) for k in range(4)) >= MIN_CELLS
     ]
     assert set(names) == {name for group in shared for name in group}
+
+
+def test_settings_that_were_changed_otherwise_in_each_cell_are_not_one_method() -> None:
+    """Tuned anew for every cell, one method would be first in all of them."""
+    everywhere: dict[str, list[Interval]] = {"a": [(2, 2)] * 4, "b": [(3, 3)] * 4, "c": [(4, 4)] * 4}
+    tuned = [
+        row | {"overrides": f'{{"scale":{number}}}', "tuned": True}
+        for number, row in enumerate(_rows({"a": [(1, 1)] * 4}))
+    ]
+    rows = [*_rows(everywhere), *tuned]
+    for found in (overall_standings(rows), win_matrices(rows)):
+        assert [(one["method"], one["tuned"]) for one in found["lite-v1"]["methods"]] == [(n, False) for n in "abc"]
 
 
 def test_a_large_track_is_ordered_within_a_bounded_memory() -> None:
