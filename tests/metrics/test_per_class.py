@@ -9,6 +9,7 @@ import pytest
 from quadrants import quadrant_images
 
 from dpib.data.images import LabelledImages
+from dpib.evaluation import evaluate
 from dpib.metrics import training
 from dpib.metrics.accuracy import Accuracy
 from dpib.metrics.per_class import CalibrationError, ClassAccuracy, calibration_error, confusion_matrix
@@ -74,3 +75,13 @@ def test_a_class_without_test_images_has_no_accuracy(make_inputs):
 def test_too_few_images_are_undefined_with_a_reason(make_inputs):
     [score] = ClassAccuracy().compute(make_inputs(quadrant_images(11, 1)))
     assert score.reason == "At least 12 synthetic images are needed, got 11."
+
+
+def test_a_training_that_diverged_has_no_calibration_and_spoils_no_other_score(make_inputs, track):
+    """With two classifiers, of which one diverges, the mean is not that of the other."""
+    sound = track.classifiers[0]
+    wild = sound.model_copy(update={"optimizer": "sgd", "learning_rate": 1e30, "epochs": 1})
+    both = track.model_copy(update={"classifiers": (sound, wild), "metrics": ("calibration-error", "class-accuracy")})
+    scores = {score.metric: score for score in evaluate(make_inputs(track=both))}
+    assert scores["calibration-error"].reason == "The training of a classifier diverged: its confidence is no number."
+    assert scores["accuracy-worst-class"].value is not None

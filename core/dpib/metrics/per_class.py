@@ -10,6 +10,7 @@ import csv
 import io
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,6 @@ from dpib.metrics.catalog import CALIBRATION, CLASS_ACCURACY
 from dpib.metrics.training import HELD_OUT_ONE_IN, last_probabilities
 from dpib.records import Score
 
-NO_IMAGES = "The class has no test images."
 N_BINS = 15
 """Bins of confidence, as wide as one another."""
 
@@ -52,11 +52,17 @@ def calibration_error(labels: NDArray[np.int64], probabilities: NDArray[np.float
 
 
 class _LastEpoch(Metric):
-    """Means over the track's classifiers of what their last predictions on the test images show."""
+    """Means over the track's classifiers of what their last predictions on the test images show.
+
+    Attributes:
+        undefined: why a score has no value where ``measure`` has none for a classifier.
+    """
+
+    undefined: ClassVar[str]
 
     @abstractmethod
     def measure(self, inputs: EvalInputs, probabilities: NDArray[np.float32]) -> Mapping[str, float | None]:
-        """Return the scores of one classifier; None if there is nothing to measure one on."""
+        """Return the scores of one classifier; None where there is nothing to measure."""
 
     def keep(self, inputs: EvalInputs, classifier: str, probabilities: NDArray[np.float32]) -> None:
         """Leave a table of one classifier in ``inputs.tables``."""
@@ -82,7 +88,9 @@ class _LastEpoch(Metric):
             probabilities = last_probabilities(inputs, spec)
             self.keep(inputs, spec.name, probabilities)
             found.append(self.measure(inputs, probabilities))
-        return tuple(self._score(inputs, name, _mean([one[name] for one in found]), NO_IMAGES) for name in found[0])
+        return tuple(
+            self._score(inputs, name, _mean([one[name] for one in found]), self.undefined) for name in found[0]
+        )
 
     def _score(self, inputs: EvalInputs, name: str, value: float | None, reason: str) -> Score:
         classifiers = [spec.name for spec in inputs.track.classifiers_for(inputs.task.dataset)]
@@ -101,6 +109,7 @@ class ClassAccuracy(_LastEpoch):
     """``accuracy-class-0`` and so on in percent; the confusion matrices go to ``tables/confusion-<classifier>.csv``."""
 
     card = CLASS_ACCURACY
+    undefined = "The class has no test images."
 
     def measure(self, inputs: EvalInputs, probabilities: NDArray[np.float32]) -> Mapping[str, float | None]:
         """Return the accuracy of every class, and of the worst one."""
@@ -131,12 +140,16 @@ class CalibrationError(_LastEpoch):
     """``calibration-error``: expected calibration error in percent over 15 bins; lower is better."""
 
     card = CALIBRATION
+    undefined = "The training of a classifier diverged: its confidence is no number."
 
     def measure(self, inputs: EvalInputs, probabilities: NDArray[np.float32]) -> Mapping[str, float | None]:
-        """Return the error of one classifier."""
+        """Return the error of one classifier; None if its training diverged."""
+        if not np.isfinite(probabilities).all():
+            return {self.card.name: None}
         return {self.card.name: 100 * calibration_error(inputs.splits.test.labels.numpy(), probabilities)}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean over classifiers, None if one of them has no value."""
     defined = [value for value in values if value is not None]
-    return sum(defined) / len(defined) if defined else None
+    return sum(defined) / len(defined) if len(defined) == len(values) else None
