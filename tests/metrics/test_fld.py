@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from dpib.errors import MetricError
 from dpib.metrics import fld as module
 from dpib.metrics import mixture
 from dpib.metrics.fld import FeatureLikelihoodDivergence, feature_likelihood_divergence
@@ -105,3 +106,9 @@ def test_undefined_scores_carry_reasons(make_inputs, track):
     none = FeatureLikelihoodDivergence().compute(make_inputs(track=track.model_copy(update={"features": None})))
     assert {score.reason for score in none} == {"The track names no feature extractor."}
     assert module.N_CENTRES == 10_000
+
+
+def test_test_features_that_do_not_vary_are_refused(tmp_path):
+    same = np.ones((5, 6), np.float32)
+    with pytest.raises(MetricError, match="do not vary"):
+        feature_likelihood_divergence(points(0, 20), same, points(1, 20), tmp_path)

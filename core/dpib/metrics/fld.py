@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dpib.errors import StorageError
+from dpib.errors import MetricError, StorageError
 from dpib.metrics.base import EvalInputs, Metric
 from dpib.metrics.catalog import FLD
 from dpib.metrics.extractors import build_extractor
@@ -60,10 +60,13 @@ def feature_likelihood_divergence(
         ``train`` is what DPImageBench reports: it rewards a generator that repeats its training images.
 
     Raises:
+        MetricError: if no channel of the test features varies.
         StorageError: if distances cannot be spooled.
     """
     centre, scale = test.mean(axis=0, dtype=np.float64), test.std(axis=0, dtype=np.float64, ddof=1)
     varied = scale > 0
+    if not varied.any():
+        raise MetricError("The features of the test images do not vary.")
     if not varied.all():
         train, test, synthetic, centre, scale = (part[..., varied] for part in (train, test, synthetic, centre, scale))
     real, held_out, generated = (Standardised(rows, centre, scale) for rows in (train, test, synthetic))
