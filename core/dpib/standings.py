@@ -44,17 +44,16 @@ def _rank_cell(cell: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _newest(frame: pd.DataFrame, value: str) -> pd.DataFrame:
-    """Return the records with a value, the newest of each repetition."""
-    return frame.dropna(subset=[value]).sort_values("created").drop_duplicates([*KEYS, "seed"], keep="last")
+def _newest(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the records with a headline score, the newest of each repetition."""
+    return frame.dropna(subset=[HEADLINE]).sort_values("created").drop_duplicates([*KEYS, "seed"], keep="last")
 
 
-def standings(frame: pd.DataFrame, value: str = HEADLINE, known: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Return one row per cell and method, best first.
+def standings(frame: pd.DataFrame, known: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Return one row per cell and method, best by the headline score first.
 
     Args:
         frame: records as ``dpib.results`` returns them.
-        value: the column that is compared; higher is better.
         known: all records there are, if ``frame`` is a choice of them: variances over seeds are theirs, so that
             intervals are the same whatever is chosen.
 
@@ -64,21 +63,21 @@ def standings(frame: pd.DataFrame, value: str = HEADLINE, known: pd.DataFrame | 
         not ranked), ``minutes`` (mean of the runs on the hardware that most of them share). References and methods with
         fewer than three seeds are not ranked. Records with a changed setting (``tuned``) form rows of their own.
     """
-    if frame.empty or value not in frame:
+    if frame.empty or HEADLINE not in frame:
         uncertainty = ("mean", "stderr", "freedom", "source", "low", "high")
         return pd.DataFrame(columns=[*KEYS, *uncertainty, "seeds", "reference", "ranked"])
-    frame, known = (_newest(records, value) for records in (frame, frame if known is None else known))
+    frame, known = (_newest(records) for records in (frame, frame if known is None else known))
     usual = frame.groupby(list(KEYS))["hardware"].transform(usual_hardware)
     frame = frame.assign(minutes=frame["minutes"].where(frame["hardware"] == usual))
     table = frame.groupby(list(KEYS), as_index=False).agg(
-        mean=(value, "mean"),
+        mean=(HEADLINE, "mean"),
         seeds=("seed", "nunique"),
         test_error=("accuracy_stderr", "mean"),
         reference=("reference", "any"),
         spent_epsilon=("spent_epsilon", "max"),
         minutes=("minutes", "mean"),
     )
-    over_seeds = seed_variances(known, value).loc[pd.MultiIndex.from_frame(table[list(PLACE)])]
+    over_seeds = seed_variances(known, HEADLINE).loc[pd.MultiIndex.from_frame(table[list(PLACE)])]
     parts = over_seeds["variance"].to_numpy() / table["seeds"], table["test_error"].fillna(0.0) ** 2
     table["stderr"] = np.sqrt(sum(parts))
     table["source"] = over_seeds["source"].to_numpy()
