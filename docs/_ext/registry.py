@@ -22,7 +22,7 @@ WRITERS = (
     *(cards.methods, cards.method_cards, cards.references, cards.preludes),
     *(cards.datasets, cards.metrics, cards.tracks),
     *(interfaces.hooks, interfaces.commands),
-    *(scores.method_scores, scores.accuracies, scores.twins, scores.verdicts),
+    *(scores.method_scores, scores.accuracies, scores.twins, scores.verdicts, scores.selection_gaps),
 )
 
 

@@ -31,6 +31,7 @@ TWINS = {
 _TABLES = ("XIII", "XIV", "Fig. 5")
 """Tables and figures of the paper that have runs beside those of its general tables."""
 BASELINE = "dp-means"
+_PROTOCOLS = {"noisy-senv": "Noisy SenV", "synv": "SynV", "testfix": "TestFix"}
 
 
 @cache
@@ -129,6 +130,27 @@ def verdicts() -> str:
         told = tables.findings([judge(finding, frame) for finding in grid.findings])
         lines += told.rows
     return table(told.columns, lines)
+
+
+def selection_gaps() -> str:
+    """Return by how much SenV exceeds the other protocols at each ε, over pairs of dataset and method that pay.
+
+    A pair is the mean over its records, as in the snippet of the page.
+    """
+    paid = _reviewed()[_reviewed()["assurance"] == "mechanism"]
+    gaps = {of: paid["accuracy[senv]"] - paid[f"accuracy[{of}]"] for of in ("noisy-senv", "synv", "testfix")}
+    pairs = paid.assign(**gaps).groupby(["epsilon", "dataset", "method"])[[*gaps]].mean()
+    lines = (
+        (
+            f"SenV - {_PROTOCOLS[of]}",
+            f"{epsilon:g}",
+            *(f"{number:.2f}" for number in (some.mean(), some.std(), some.max())),
+            len(some),
+        )
+        for of in gaps
+        for epsilon, some in pairs[of].groupby("epsilon")
+    )
+    return table(("", "ε", "mean", "sd", "largest", "pairs"), lines)
 
 
 def _of(name: str) -> tuple[Grid, pd.DataFrame]:
