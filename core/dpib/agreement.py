@@ -67,7 +67,7 @@ MIN_REPRODUCTIONS = 3
 """Fewest new seeds that can confirm a score (``privacy.md`` 9)."""
 
 REFUSED_BY_CHANCE = 0.01
-"""Share of honest submissions whose score falls outside the interval, were seeds normal."""
+"""Share of honest submissions whose score falls outside the interval, were seeds normal and spread like the track's."""
 
 WIDEST_TOLERANCE = 10.0
 """Percentage points; a wider interval would confirm nearly anything, so it decides nothing: run more seeds."""
