@@ -213,7 +213,7 @@ def _weakest_pair(better: pd.DataFrame, than: pd.DataFrame, matched: list[str]) 
     same = pairs["source"] == pairs["source_than"]
     interval = half_width_of_difference(ours, theirs, same, intervals=len(pairs))
     pairs = pairs.assign(difference=pairs["mean"] - pairs["mean_than"], interval=interval)
-    weakest = pairs.loc[(pairs["difference"] / pairs["interval"]).idxmin()]
+    weakest = pairs.loc[(pairs["difference"] / pairs["interval"]).fillna(0.0).idxmin()]  # 0 ± 0 is a tie
     names = " less ".join(weakest.filter(like="method"))
     return float(weakest["difference"]), float(weakest["interval"]), names
 

@@ -113,7 +113,7 @@ def test_a_base_that_reaches_no_block_of_the_other_file_is_refused(tmp_path: Pat
 
 
 def test_a_finding_says_none_as_an_axis_does(tmp_path: Path) -> None:
-    text = 'better = {preludes = "none", variant = ["none"]}\nthan = {method = "uniform"}'
+    text = 'better = {preludes = "none", variant = ["none"]}\nthan = {dataset = "digits"}'
     (finding,) = read_grid(_write(tmp_path / "grid.toml", ONE + '[[findings]]\ntext = "f"\n' + text)).findings
     assert finding.better is not None and finding.better.preludes == finding.better.variant == ("",)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from dpib.cli.main import app
@@ -121,6 +122,21 @@ def test_the_best_is_better_than_each_and_not_than_their_mean(rivals: dict, verd
     judged = judge(finding, _table(a=(80.0, 3), **rivals))
     assert (judged.verdict, judged.difference) == (verdict, difference)
     assert judged.why.endswith("a less b"), "the strongest rival"
+
+
+def test_a_certain_tie_with_the_best_is_no_win() -> None:
+    """Three seeds of 100 % each: no interval, and nothing to tell."""
+    for rivals in ({"b": (100.0, 3)}, {"b": (100.0, 3), "c": (10.0, 3)}):
+        better, than = Selection(method=("a",)), Selection(method=tuple(rivals))
+        table = _table(a=(100.0, 3), **rivals).assign(stderr=0.0)
+        judged = judge(Finding(text="a is the best", better=better, than=than, every=True), table)
+        assert (judged.verdict, judged.difference) == ("cannot be told", 0.0)
+
+
+def test_a_finding_names_methods_on_both_sides_or_on_neither() -> None:
+    """Else references and the method itself were among what it is compared with."""
+    with pytest.raises(ValidationError, match="'method' in both"):
+        Finding(text="a", better=Selection(method=("a",)), than=Selection(public=("none",)))
 
 
 def test_a_method_that_is_named_and_has_no_record_leaves_a_finding_open() -> None:

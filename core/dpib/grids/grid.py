@@ -114,7 +114,8 @@ class Finding(Frozen):
         text: the finding, in a sentence.
         source: where the paper says so.
         better: the side that the finding says is better; with ``than`` it is computed from the records.
-        than: the other side. Both are matched within cells of equal dataset and ε, unless a side names those.
+        than: the other side. Both are matched within cells of equal dataset and ε, unless a side names those. Both name
+            methods or neither does.
         every: the finding speaks of every method of both sides, as "the best" does, not of their means.
         remark: what a person adds after reading the numbers.
     """
@@ -130,6 +131,10 @@ class Finding(Frozen):
     def _has_both_sides_or_none(self) -> Self:
         if (self.better is None) != (self.than is None):
             raise ValueError("expected both 'better' and 'than', or neither for a finding that a person judges")
+        if self.better and self.than and (self.better.method is None) != (self.than.method is None):
+            raise ValueError(
+                "expected 'method' in both 'better' and 'than', or in neither: each is compared with itself"
+            )
         return self
 
 
