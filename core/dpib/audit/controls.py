@@ -32,7 +32,7 @@ BY_CHECK = ("fixed-seed", "actual-count-mean", "shuffle-as-poisson", "clean-argm
 def load_controls() -> Mapping[str, Any]:
     """Return the controls by name, as ``dpib_controls.Control``.
 
-    They lie under ``tests/controls`` of the source tree, which a checkout finds by itself.
+    They are installed with dpib; a checkout that is not installed has them under ``tests/controls``.
 
     Raises:
         PluginError: if they are not here; an audit without controls says nothing.
@@ -46,8 +46,8 @@ def load_controls() -> Mapping[str, Any]:
         if error.name != PACKAGE:
             raise
         raise PluginError(
-            f"The controls ({PACKAGE}) are not here, and an audit without them says nothing. Run it from a checkout "
-            "of dpib, or put its folder tests/controls on PYTHONPATH."
+            f"The controls ({PACKAGE}) are not here, and an audit without them says nothing. They come with dpib: "
+            "install it again, or put the folder tests/controls of a checkout on PYTHONPATH."
         ) from error
     found: Mapping[str, Any] = package.controls()
     return found
