@@ -418,6 +418,14 @@ def test_every_check_has_something_that_it_flags() -> None:
     assert caught == {check.id for check in CHECKS}
 
 
+def test_the_page_lists_every_check_and_explains_every_rule_that_one_names() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "check.md").read_text("utf-8")
+    cells = [line.split("|")[1].strip() for line in page.splitlines() if line.startswith("| ")]
+    listed = {name for cell in cells for name in cell.split(", ")}
+    named = {rule for check in CHECKS for rule in check.rules.split()} - {"contract"}
+    assert {check.id for check in CHECKS} | named <= listed
+
+
 def test_a_failure_can_be_expected_only_where_it_is_no_lie() -> None:
     lying = installed(DoublesNothing, expected_failures={"sensitivity": "because"})
     assert failures(check_method(lying)) == {"sensitivity"}

@@ -25,10 +25,10 @@ def check(
     json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Put a method through the conformance suite: contract, resuming, and the privacy rules F1 to F19.
+    """Put a method through the conformance suite: contract, resuming, and privacy.
 
     The method runs on tiny data many times; no dataset is needed. Exit code 1 if a check fails or cannot be
-    decided. A verdict is no proof: see docs/check.md for what it cannot find.
+    decided. A verdict is no proof: see docs/check.md for what it cannot find, and for the rules F1 to F20.
 
         dpib check dp-merf
     """
