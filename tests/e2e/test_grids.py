@@ -255,6 +255,13 @@ def test_the_plan_says_what_stands_how_and_why(small: Path, tmp_path: Path) -> N
     assert plan.unknown == len(plan.standing("missing")) == 7
 
 
+def test_a_plan_that_no_record_is_like_does_not_say_that_it_takes_no_time(small: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["plan", str(small), "--runs", str(tmp_path / "runs")])
+    assert done.exit_code == 0, done.output
+    assert "9 runs: 9 missing." in done.stdout
+    assert "Missing: how long it takes is unknown" in done.stdout and "0 s" not in done.stdout
+
+
 def test_estimates_know_the_records_of_the_checkout_wherever_one_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

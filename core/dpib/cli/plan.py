@@ -66,7 +66,9 @@ def print_plan(plan: Plan, jobs: int) -> None:
     for shared in plan.pretrainings:
         runs = "one run" if shared.runs == 1 else f"{shared.runs} runs"
         typer.echo(f"Pretraining once for {runs}: {shared.name}, {duration(shared.seconds)}.")
-    if counts["missing"]:
+    if counts["missing"] and counts["missing"] == plan.unknown:
+        typer.echo("Missing: how long it takes is unknown, as no recorded run is like them.")
+    elif counts["missing"]:
         memory = f", at most {plan.memory_bytes / 2**30:.1f} GiB each" if plan.memory_bytes else ""
         typer.echo(
             f"Missing: {duration(plan.seconds)} of computing, {duration(plan.seconds / jobs)} with {jobs} at a time"
