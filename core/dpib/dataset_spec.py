@@ -73,7 +73,7 @@ class BundledSource(Frozen):
 
 
 class SplitRule(Frozen):
-    """How records of a catalogue dataset are divided (decisions A5).
+    """How records of a catalogue dataset are divided.
 
     Attributes:
         kind: ``"ranked-hash"``: a record's side is the rank of a salted hash of its nominal id in 0..n_pool-1.

@@ -166,7 +166,9 @@ def report(inspection: Inspection, review: Review | None) -> str:
     record = inspection.record
     lines = [f"**{verdict}**" + (f": record `{record.id[:16]}`" if record else ""), ""]
     words = {True: "holds", False: "FAILS", None: "not decided"}
-    lines += [f"    {words[check.holds]:<12} {check.name}: {printable(check.detail, 300)}" for check in checks]
+    for check in checks:
+        detail = f": {printable(check.detail, 300)}" if check.detail else ""
+        lines.append(f"    {words[check.holds]:<12} {check.name}{detail}")
     if review and review.differences:
         lines += ["", "    score as submitted and as recomputed (the latter is shown):"]
         lines += [f"    {_label(d)}: {d.submitted} -> {d.recomputed}" for d in review.differences]

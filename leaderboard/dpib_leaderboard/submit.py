@@ -113,7 +113,10 @@ def _full_id(start: str | None, known: list[Entry]) -> str | None:
         return None
     found = [one.record.id for one in known if one.record.id.startswith(start)]
     if len(found) != 1:
-        raise RecordError(f"--supersedes {start}: {len(found)} records of the store begin so.")
+        raise RecordError(
+            f"--supersedes {start}: {len(found)} ids of records in the store begin so. Give the id of one, as its "
+            "folder is named; dpib submit --status lists them."
+        )
     return found[0]
 
 

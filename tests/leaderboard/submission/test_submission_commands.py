@@ -162,6 +162,21 @@ def test_what_plugins_print_is_no_part_of_the_report(make: Make, monkeypatch: py
     assert "hello" in done.stderr
 
 
+def test_a_check_that_has_nothing_to_add_ends_with_its_name(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dpib_leaderboard.review.recompute", lambda *_, **__: Recomputed(checks=()))
+    lines = call(review, make(), "--no-scores").stdout.splitlines()
+    assert "    holds        not sent before" in lines
+    assert not [line for line in lines if line.startswith("    holds") and line.rstrip().endswith(":")]
+
+
+def test_an_id_to_supersede_that_no_record_has_is_told_where_to_find_it(
+    run_folder: Path, tmp_path: Path, in_process: None
+) -> None:
+    done = call(submit, run_folder, "--to", tmp_path / "store", "--dry-run", "--supersedes", "abc")
+    assert done.exit_code == 1
+    assert "0 ids of records in the store begin so" in done.stderr and "--status lists them" in done.stderr
+
+
 def evidence_of(folder: Path) -> dict[str, Any]:
     """What maintainers found out about the code of a record: a reproduction, a check, an audit."""
     code = load_record(folder / "record.json").method.source_digest
