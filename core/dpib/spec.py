@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from dpib.errors import ConfigError
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(?:[-_.][a-z0-9]+)*$", max_length=64)]
+_NAME = r"[a-z0-9]+(?:[-_.][a-z0-9]+)*"
+Name = Annotated[str, Field(pattern=f"^{_NAME}$", max_length=64)]
 """Identifiers in presets, records, URLs and on the command line: lower-case ASCII."""
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -243,7 +244,7 @@ SELECTION: Name = "select-public"
 SHARE = 0.05
 """Of the public classes: what ``5%`` means in ``--public``."""
 
-_PUBLIC = re.compile(r"^(?P<name>[a-z0-9_-]+)(?::(?P<share>random-5%|5%\+random-5%|5%))?$")
+_PUBLIC = re.compile(rf"(?P<name>{_NAME})(?::(?P<share>random-5%|5%\+random-5%|5%))?")
 
 
 class RunSpec(Frozen):
@@ -272,21 +273,21 @@ class RunSpec(Frozen):
     @field_validator("public")
     @classmethod
     def _public_is_well_formed(cls, value: str) -> str:
-        if not _PUBLIC.match(value):
+        if not _PUBLIC.fullmatch(value):
             raise ValueError("expected a public dataset, optionally with ':5%', ':random-5%' or ':5%+random-5%'")
         return value
 
     @property
     def public_dataset(self) -> str | None:
         """Name of the public dataset, without its share; None when none is used."""
-        match = _PUBLIC.match(self.public)
+        match = _PUBLIC.fullmatch(self.public)
         name = match["name"] if match else "none"
         return None if name == "none" else name
 
     @property
     def public_share(self) -> str | None:
         """The share after the colon, or None for the whole public dataset."""
-        match = _PUBLIC.match(self.public)
+        match = _PUBLIC.fullmatch(self.public)
         return match["share"] if match else None
 
     @field_validator("preludes")

@@ -158,6 +158,15 @@ def test_a_name_is_not_taken_twice_by_accident(photos: Path) -> None:
     assert dpib("datasets", "add", photos, *ADD, "--replace")[0] == 0
 
 
+def test_any_name_that_a_dataset_may_have_can_be_asked_for_as_public(photos: Path) -> None:
+    assert dpib("datasets", "add", photos, "--name", "my.photos-2", "--public", *ADD[1:3])[0] == 0
+    for share in ("", ":5%", ":random-5%", ":5%+random-5%"):
+        spec = make_spec("dp-merf", "digits", 10.0, "demo", public=f"my.photos-2{share}")
+        assert (spec.public_dataset, spec.public_share) == ("my.photos-2", share[1:] or None)
+    with pytest.raises(ConfigError, match="expected a public dataset"):
+        make_spec("dp-merf", "digits", 10.0, "demo", public="my.photos-2:5%\n")
+
+
 def test_a_broken_card_takes_nothing_else_down(cards: Path, caplog: pytest.LogCaptureFixture) -> None:
     cards.mkdir()
     (cards / "broken.json").write_text("{}")
