@@ -66,6 +66,9 @@ def taking_turns(folder: Path, waiting: Callable[[], AbstractContextManager[obje
     Args:
         folder: made if it is not there.
         waiting: its context is held while there is somebody to wait for; not called if there is nobody.
+
+    Raises:
+        FolderInUse: if another process deleted it just now.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / _LOCK).open("w") as lock:
@@ -74,6 +77,7 @@ def taking_turns(folder: Path, waiting: Callable[[], AbstractContextManager[obje
         except BlockingIOError:
             with waiting():
                 fcntl.flock(lock, fcntl.LOCK_EX)
+        _refuse_deleted(folder, lock)
         yield
 
 
@@ -92,8 +96,12 @@ def exclusive(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise FolderInUse(f"Another process is working in {folder}. Wait for it or stop it.") from error
-        if not os.fstat(lock.fileno()).st_nlink:  # a lock on a deleted file keeps nobody off
-            raise FolderInUse(f"Another process deleted {folder} just now. Give the same command again.")
+        _refuse_deleted(folder, lock)
         for leftover in folder.rglob(f".*{_PARTIAL}"):
             leftover.unlink()
         yield
+
+
+def _refuse_deleted(folder: Path, lock: IO[str]) -> None:
+    if not os.fstat(lock.fileno()).st_nlink:  # a lock on a deleted file keeps nobody off
+        raise FolderInUse(f"Another process deleted {folder} just now. Give the same command again.")

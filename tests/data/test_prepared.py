@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from dpib.data.load import load_sides
 from dpib.dataset_spec import DatasetSpec
 from dpib.errors import DataError, StorageError
 from dpib.files import exclusive
+from dpib.progress import Reporter, RunEvent
 
 WriteShard = Callable[..., Path]
 
@@ -101,6 +105,43 @@ def test_one_at_work_keeps_its_preparation(resized: DatasetSpec, toy_mirror: Pat
         assert other.exists()
 
 
+def test_of_several_processes_one_prepares_and_the_others_wait(
+    resized: DatasetSpec, toy_mirror: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = load_sides(resized, toy_mirror)["train"].fingerprint
+    shutil.rmtree(prepared.cache_folder())
+    decoded.clear()
+    watched, waits = decode._pixels, threading.Event()
+
+    def slow(encoded: bytes, what: str, how: Any) -> np.ndarray:
+        assert waits.wait(10)
+        return watched(encoded, what, how)
+
+    def notice(event: RunEvent) -> None:
+        if event.message.startswith("Waiting for another process"):
+            waits.set()
+
+    monkeypatch.setattr(decode, "_pixels", slow)
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(load_sides, resized, toy_mirror, Reporter(notice)) for _ in range(2)]
+    assert [sides.result()["train"].fingerprint for sides in both] == [expected] * 2
+    assert len(decoded) == 48
+
+
+@pytest.mark.parametrize("lost", ["images", "labels"])
+def test_a_lost_file_is_prepared_again(lost: str, resized: DatasetSpec, toy_mirror: Path, decoded: list[str]) -> None:
+    mapped = load_sides(resized, toy_mirror)["train"]
+    expected = mapped.fingerprint
+    decoded.clear()
+    (file,) = prepared.cache_folder().rglob(f"pool-{lost}.npy")
+    file.unlink()
+    assert load_sides(resized, toy_mirror)["train"].fingerprint == expected
+    assert len(decoded) == 40
+    (file,) = prepared.cache_folder().rglob("pool-images.npy")
+    np.load(file, mmap_mode="r+")[:] = 0
+    assert mapped.fingerprint == expected  # who works with the old file keeps it
+
+
 def test_an_interrupted_preparation_goes_on(
     resized: DatasetSpec, toy_mirror: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,5 +188,9 @@ def test_no_room_is_said_before_anything_is_read(
         }
     )
     monkeypatch.delenv("DPIB_DATA", raising=False)
+    unfinished = prepared.cache_folder() / "prepared/toy-0123456789abcdef/train-images.npy"
+    unfinished.parent.mkdir(parents=True)
+    unfinished.touch()
+    os.truncate(unfinished, 63 * 10**9)  # its size, and nothing written yet
     with pytest.raises(StorageError, match=r"need 63\.0 GB in .* 1\.0 GB are free.*DPIB_CACHE"):
         load_sides(imagenet)

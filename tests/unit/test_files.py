@@ -5,8 +5,9 @@ from __future__ import annotations
 import fcntl
 import shutil
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -46,7 +47,10 @@ def test_a_folder_is_held_while_somebody_works_in_it(tmp_path: Path) -> None:
     assert not is_held(tmp_path)
 
 
-def test_a_lock_that_was_deleted_holds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("hold", [exclusive, partial(taking_turns, waiting=nullcontext)])
+def test_a_lock_that_was_deleted_holds_nothing(
+    hold: Callable[[Path], AbstractContextManager[None]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Between opening the file and locking it, its holder ended and deleted the folder."""
 
     def lock(file: IO[str], operation: int) -> None:
@@ -55,5 +59,5 @@ def test_a_lock_that_was_deleted_holds_nothing(tmp_path: Path, monkeypatch: pyte
 
     flock = fcntl.flock
     monkeypatch.setattr(fcntl, "flock", lock)
-    with pytest.raises(StorageError, match="deleted"), exclusive(tmp_path / "work"):
+    with pytest.raises(StorageError, match="deleted"), hold(tmp_path / "work"):
         pass

@@ -20,8 +20,8 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,7 @@ from dpib.data.sources import Location
 from dpib.data.steps import VERSION
 from dpib.dataset_spec import DatasetSpec
 from dpib.errors import StorageError
-from dpib.files import exclusive, write_text_atomically
+from dpib.files import exclusive, taking_turns, write_text_atomically
 from dpib.progress import Reporter
 from dpib.spec import canonical_json, sha256_text
 
@@ -68,7 +68,8 @@ def check_room(spec: DatasetSpec) -> None:
         StorageError: names the size needed.
     """
     folder = cache_folder() / "prepared"
-    here = sum(file.stat().st_size for one in _preparations(spec.name) for file in one.glob("*.npy"))
+    files = (file for one in _preparations(spec.name) for file in one.glob("*.npy"))
+    here = sum(512 * file.stat().st_blocks for file in files)  # an unfinished one has its full size, and holes
     standing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     needed, free = prepared_bytes(spec) - here, shutil.disk_usage(standing).free
     if needed > free:
@@ -93,7 +94,7 @@ def prepared_folder(spec: DatasetSpec, location: Location, tables: Mapping[str, 
 def prepare(
     folder: Path, role: str, table: Dataset, how: Decoding, places: np.ndarray, reporter: Reporter
 ) -> LabelledImages:
-    """Return a prepared split, preparing what is missing.
+    """Return a prepared split, preparing what is missing. Of several processes one prepares; the others wait for it.
 
     Args:
         folder: from ``prepared_folder``.
@@ -105,16 +106,21 @@ def prepare(
 
     Raises:
         DataError: if a row cannot be used.
-        StorageError: if another process is preparing the same images.
+        FolderInUse: if another process deleted the folder just now.
     """
-    files = folder / f"{role}-images.npy", folder / f"{role}-labels.npy"
+
+    @contextmanager
+    def waiting() -> Iterator[None]:
+        reporter.note("Waiting for another process that prepares the same images.")
+        yield
+
     if _rows_done(folder, role) < len(table):
-        with exclusive(folder):
+        with taking_turns(folder, waiting):
             start = _rows_done(folder, role)
             if start < len(table):
                 _remove_others(folder)
                 _prepare_from(start, folder, role, table, how, places, reporter)
-    images, labels = (np.load(file, mmap_mode="r" if _large(file) else "c") for file in files)
+    images, labels = (np.load(file, mmap_mode="r" if _large(file) else "c") for file in _arrays(folder, role))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         return LabelledImages(torch.from_numpy(images), torch.from_numpy(labels))
@@ -137,7 +143,13 @@ def _large(file: Path) -> bool:
     return file.stat().st_size > _COPY_ON_WRITE_UP_TO
 
 
+def _arrays(folder: Path, role: str) -> tuple[Path, Path]:
+    return folder / f"{role}-images.npy", folder / f"{role}-labels.npy"
+
+
 def _rows_done(folder: Path, role: str) -> int:
+    if not all(file.exists() for file in _arrays(folder, role)):
+        return 0
     try:
         return int(json.loads((folder / f"{role}.json").read_text())["rows"])
     except FileNotFoundError:
@@ -149,8 +161,12 @@ def _prepare_from(
 ) -> None:
     mode, n = "r+" if start else "w+", len(table)
     open_map = np.lib.format.open_memmap
-    images = open_map(folder / f"{role}-images.npy", mode, dtype=np.uint8, shape=(n, *how.shape))
-    labels = open_map(folder / f"{role}-labels.npy", mode, dtype=np.int64, shape=(n,))
+    images_file, labels_file = _arrays(folder, role)
+    if not start:  # whoever has mapped an old file keeps it
+        images_file.unlink(missing_ok=True)
+        labels_file.unlink(missing_ok=True)
+    images = open_map(images_file, mode, dtype=np.uint8, shape=(n, *how.shape))
+    labels = open_map(labels_file, mode, dtype=np.int64, shape=(n,))
 
     with reporter.task(f"prepare {how.what}", n) as task:
 
