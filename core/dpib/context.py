@@ -39,6 +39,8 @@ class Durable(Stateful, Protocol):
         """Take note that the latest ``state_dict`` is on disk."""
 
 
+START_ANEW = "Delete the run folder to start anew."
+"""What to do about a damaged state of a run."""
 HIDDEN = "hidden"
 """Folder below a run's state where the harness keeps private values of an unfinished run."""
 
@@ -48,8 +50,13 @@ def save_state(path: Path, value: Any, mode: int = 0o644) -> None:
     write_atomically(path, lambda file: torch.save(value, file), mode)
 
 
-def load_state(path: Path, device: str) -> Any:
+def load_state(path: Path, device: str, remedy: str = START_ANEW) -> Any:
     """Read what ``save_state`` wrote.
+
+    Args:
+        path: the file.
+        device: where tensors go.
+        remedy: what to do if it cannot be read.
 
     Raises:
         RunError: if the file is damaged or holds something else.
@@ -57,7 +64,7 @@ def load_state(path: Path, device: str) -> Any:
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise RunError(f"Cannot read the saved state {path}: {error}. Delete the run folder to start anew.") from error
+        raise RunError(f"Cannot read the saved state {path}: {error}. {remedy}") from error
 
 
 def forget_hidden(state: Path) -> None:
@@ -74,9 +81,9 @@ class RunContext:
         reporter: where progress goes.
     """
 
-    def __init__(self, folder: Path, device: str, seeds: Seeds, reporter: Reporter) -> None:
+    def __init__(self, folder: Path, device: str, seeds: Seeds, reporter: Reporter, remedy: str = START_ANEW) -> None:
         self.device, self.seeds, self.reporter = device, seeds, reporter
-        self._folder = folder
+        self._folder, self._remedy = folder, remedy
         self._paths: set[Path] = set()
 
     @property
@@ -87,7 +94,7 @@ class RunContext:
     def within(self, name: str) -> Self:
         """Return a context whose state lies in a folder of its own inside this one's; everything else is shared."""
         folder = self._path(name, "")
-        return type(self)(folder, self.device, self.seeds, self.reporter)
+        return type(self)(folder, self.device, self.seeds, self.reporter, self._remedy)
 
     def _path(self, name: str, suffix: str = _SUFFIX) -> Path:
         path = self._file(name, suffix)
@@ -111,13 +118,13 @@ class RunContext:
             self.reporter.skipped(name, "found")
         else:
             save_state(path, compute())
-        value: T = load_state(path, self.device)
+        value: T = load_state(path, self.device, self._remedy)
         return value
 
     def recall(self, name: str) -> Any:
         """Return what ``once`` stored under this name in this or an earlier process; None if nothing was."""
         path = self._file(name)
-        return load_state(path, self.device) if path.exists() else None
+        return load_state(path, self.device, self._remedy) if path.exists() else None
 
     def steps(self, name: str, total: int, carry: Mapping[str, Stateful]) -> Iterator[int]:
         """Yield step numbers of a loop that continues where an earlier process was stopped.
@@ -154,7 +161,7 @@ class RunContext:
                 part.saved()
 
     def _restore(self, path: Path, carry: Mapping[str, Stateful]) -> int:
-        state = load_state(path, self.device)
+        state = load_state(path, self.device, self._remedy)
         if set(state["carry"]) != set(carry):
             raise RunError(f"The checkpoint {path} holds {sorted(state['carry'])}, the method expects {sorted(carry)}.")
         for key, part in carry.items():

@@ -46,7 +46,8 @@ def shared_in(cache: Path, context: RunContext) -> Shared:
     def make(depends_on: str) -> Iterator[RunContext]:
         folder = cache / "pretrain" / sha256_text(depends_on)[:16]
         with taking_turns(folder, waiting):
-            yield RunContext(folder, context.device, Seeds(0), reporter)
+            remedy = f"Runs share it: delete {folder}, and the next run makes it again."
+            yield RunContext(folder, context.device, Seeds(0), reporter, remedy)
 
     return make
 

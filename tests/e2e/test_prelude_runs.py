@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from dpib import catalogue, plugins
 from dpib.cli.main import app
 from dpib.data.add import OwnDataset, add_folder
 from dpib.data.images import PublicDataset
-from dpib.errors import ConfigError, UnknownName
+from dpib.errors import ConfigError, RunError, UnknownName
 from dpib.job import Job, make_spec, prepare
 from dpib.privacy import accountants
 from dpib.privacy.ledger import parse_charges, read_ledger_lines
@@ -130,6 +131,22 @@ def test_a_drawn_share_is_public_and_its_pretraining_shared_by_content(tmp_path:
         run_job(job, tmp_path, quiet=True)
         assert _labels_charged(job, tmp_path) == ["class embeddings"]
     assert len(list((tmp_path / ".cache" / "pretrain").iterdir())) == 2  # another seed, other classes
+
+
+def test_a_damaged_pretraining_is_made_again_once_its_own_folder_is_deleted(tmp_path: Path) -> None:
+    run_job(_job(public="strokes"), tmp_path, quiet=True)
+    (folder,) = (tmp_path / ".cache" / "pretrain").iterdir()
+    for file in folder.glob("*.pt"):
+        file.write_bytes(file.read_bytes()[:-100])
+    other = _job(public="strokes", seed=1)
+    with pytest.raises(
+        RunError, match=rf"Cannot read the saved state .*Runs share it: delete {folder}, and the next run"
+    ) as caught:
+        run_job(other, tmp_path, quiet=True)
+    assert "Delete the run folder" not in str(caught.value)
+    shutil.rmtree(folder)
+    run_job(other, tmp_path, quiet=True)
+    assert sorted(file.name for file in folder.glob("*.pt")) == ["pretrain-generator.pt", "public-embedding.pt"]
 
 
 @pytest.mark.parametrize("pretrain", ["conditional", "unconditional"])
