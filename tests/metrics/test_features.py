@@ -63,6 +63,15 @@ def test_another_extractor_is_another_entry(data, tmp_path, change):
     assert extractor.n_seen == 40 + 40 + 39
 
 
+def test_another_version_of_the_code_is_another_entry(data, tmp_path, monkeypatch):
+    extractor = Counting()
+    features(data, extractor, tmp_path)
+    monkeypatch.setattr("dpib.metrics.features.core_digest", lambda: "1" * 64)
+    features(data, extractor, tmp_path)
+    features(data, extractor, tmp_path)
+    assert extractor.n_seen == 40 + 40
+
+
 def flip(content: bytes) -> bytes:
     middle = len(content) // 2
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]

@@ -53,6 +53,21 @@ def test_one_training_serves_all(make_inputs, monkeypatch, tmp_path):
     assert [sum(map(int, row.split(",")[1:])) for row in table[1:]] == counts.tolist()
 
 
+def test_another_version_of_the_code_trains_anew(make_inputs, monkeypatch):
+    inputs = make_inputs()
+    ClassAccuracy().compute(inputs)
+    trained = []
+    train = training.train_classifier
+    monkeypatch.setattr(
+        training, "train_classifier", lambda *args, **kwargs: trained.append(1) or train(*args, **kwargs)
+    )
+    ClassAccuracy().compute(inputs)
+    assert not trained
+    monkeypatch.setattr(training, "core_digest", lambda: "1" * 64)
+    ClassAccuracy().compute(inputs)
+    assert trained
+
+
 def test_they_train_where_nothing_is_stored_and_select_nothing(make_inputs):
     class Never:
         def open(self, *_):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dpib.data.images import LabelledImages
 from dpib.errors import MetricError
+from dpib.machine import core_digest
 from dpib.metrics.base import EvalInputs
 from dpib.metrics.extractors import FeatureExtractor, build_extractor
 from dpib.metrics.stored import Rows, read_rows, write_rows
@@ -29,7 +30,7 @@ class ComparedFeatures:
 
     Attributes:
         evaluator: what computed them, in words.
-        identity: of the two image sets and the extractor.
+        identity: of the two image sets, the extractor and dpib's code.
     """
 
     real: Features
@@ -117,7 +118,8 @@ def cached_features(
 
 
 def _identity(data: LabelledImages, extractor: FeatureExtractor) -> str:
-    return "/".join((data.fingerprint, extractor.name, extractor.digest, str(extractor.input_size)))
+    """Return all that features depend on: the code too, or real ones of an old version would be compared with new."""
+    return "/".join((data.fingerprint, extractor.name, extractor.digest, str(extractor.input_size), core_digest()))
 
 
 def _extract(data: LabelledImages, extractor: FeatureExtractor, reporter: Reporter, what: str) -> Iterator[Features]:

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
 from dpib.data.images import LabelledImages
+from dpib.machine import core_digest
 from dpib.metrics.base import EpochSelector, EvalInputs
 from dpib.metrics.classifiers import build_classifier
 from dpib.metrics.stored import Rows, read_rows, write_rows
@@ -83,8 +84,8 @@ def last_probabilities(inputs: EvalInputs, spec: ClassifierSpec) -> Rows:
 
 
 def _place(inputs: EvalInputs, spec: ClassifierSpec) -> tuple[Path, tuple[int, int]]:
-    test = inputs.splits.test
-    identity = (inputs.synthetic.fingerprint, test.fingerprint, spec.canonical(), str(inputs.track.evaluation_seed))
+    test, seed = inputs.splits.test, str(inputs.track.evaluation_seed)
+    identity = (inputs.synthetic.fingerprint, test.fingerprint, spec.canonical(), seed, core_digest())
     digest = hashlib.sha256("/".join(identity).encode()).hexdigest()
     return inputs.cache / f"{spec.name}-predictions-{digest}.npy", (len(test), inputs.task.n_classes)
 
