@@ -137,7 +137,11 @@ def _with_share(
 
 
 def _dependence(basis: Mapping[str, Any], source_digest: str, public: PublicDataset) -> str:
-    """Return everything that a public stage depends on: its settings, the code, the images with both their labels."""
+    """Return everything that a public stage depends on: its settings, the code, the images with both their labels.
+
+    The number of public classes is part of it, for a class may have no image.
+    """
     categories = b"" if public.categories is None else public.categories.contiguous().numpy().tobytes()
-    seen = [public.data.fingerprint, hashlib.sha256(categories).hexdigest()]
+    n_categories = 0 if public.spec is None else len(public.spec.classes)
+    seen = [public.data.fingerprint, hashlib.sha256(categories).hexdigest(), n_categories]
     return json.dumps([basis, source_digest, core_digest(), *seen], sort_keys=True)

@@ -133,6 +133,19 @@ def test_a_drawn_share_is_public_and_its_pretraining_shared_by_content(tmp_path:
     assert len(list((tmp_path / ".cache" / "pretrain").iterdir())) == 2  # another seed, other classes
 
 
+def test_a_public_class_without_images_makes_another_classifier(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The images and their classes are the same; the classifier has one output more."""
+    run_job(_job(public="strokes:5%"), tmp_path / "runs", quiet=True)
+    card = catalogue.dataset("strokes")
+    larger = card.model_copy(update={"classes": (*card.classes, "nothing")})
+    known = catalogue.dataset
+    monkeypatch.setattr(catalogue, "dataset", lambda name: larger if name == "strokes" else known(name))
+    run_job(_job(public="strokes:5%", seed=1), tmp_path / "runs", quiet=True)
+    assert len(list((tmp_path / "runs" / ".cache" / "pretrain").iterdir())) == 2
+
+
 def test_a_damaged_pretraining_is_made_again_once_its_own_folder_is_deleted(tmp_path: Path) -> None:
     run_job(_job(public="strokes"), tmp_path, quiet=True)
     (folder,) = (tmp_path / ".cache" / "pretrain").iterdir()

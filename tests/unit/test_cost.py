@@ -53,7 +53,7 @@ def test_waiting_for_somebody_elses_pretraining_is_not_pretraining(tmp_path: Pat
     clock = CostClock(tmp_path / "cost.json")
     context = RunContext(tmp_path / "state", "cpu", Seeds(0), Reporter(clock))
     job: Any = SimpleNamespace(pretraining_basis=dict, method=SimpleNamespace(source_digest=""))
-    images: Any = SimpleNamespace(categories=None, data=SimpleNamespace(fingerprint=""))
+    images: Any = SimpleNamespace(spec=None, categories=None, data=SimpleNamespace(fingerprint=""))
     method: Any = SimpleNamespace(pretrain=lambda images, place: None)
     pretrain_once(job, method, images, context, shared_in(tmp_path, context))
     assert WAIT_STAGE not in clock.seconds, "there was nobody"
