@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 from torchvision.transforms.v2.functional import resize, rgb_to_grayscale
 
 from dpib.data.images import LabelledImages, PublicDataset
 from dpib.errors import ConfigError
 from dpib.spec import TaskInfo
+
+_BATCH = 1000
+"""Images fitted at a time."""
 
 
 def fit_to_task(public: PublicDataset, task: TaskInfo, *, conditional: bool) -> PublicDataset:
@@ -17,18 +21,28 @@ def fit_to_task(public: PublicDataset, task: TaskInfo, *, conditional: bool) -> 
 
     Grey images are repeated to three channels, colour ones turned grey (ITU-R 601), then resized with antialiasing.
     Labels: if ``conditional`` the public class modulo the number of private classes, else 0 (decisions A18). The
-    public classes themselves are kept as ``categories``.
+    public classes themselves are kept as ``categories``. Memory beyond the result is one batch; images that have the
+    shape are not copied.
     """
-    channels, height, width = task.shape
     images = public.data.images
+    if images.shape[1:] != task.shape:
+        fitted = torch.empty((len(images), *task.shape), dtype=torch.uint8)
+        for part, place in zip(images.split(_BATCH), fitted.split(_BATCH), strict=True):
+            place.copy_(_fitted(part, task.shape))
+        images = fitted
+    labels = public.data.labels % task.n_classes if conditional else torch.zeros_like(public.data.labels)
+    return PublicDataset(public.spec, LabelledImages(images, labels), public.data.labels)
+
+
+def _fitted(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    channels, height, width = shape
     if images.shape[1] == 1 and channels == 3:
         images = images.expand(-1, 3, -1, -1)
     elif images.shape[1] == 3 and channels == 1:
         images = rgb_to_grayscale(images)
     if images.shape[2:] != (height, width):
-        images = torch.cat([resize(part, [height, width], antialias=True) for part in images.split(1000)])
-    labels = public.data.labels % task.n_classes if conditional else torch.zeros_like(public.data.labels)
-    return PublicDataset(public.spec, LabelledImages(images.contiguous(), labels), public.data.labels)
+        images = resize(images, [height, width], antialias=True)
+    return images
 
 
 def classes_per_label(n_categories: int, n_classes: int, share: float) -> int:
