@@ -45,15 +45,16 @@ def _execute(
     with reporter.task("load data"):
         splits = load_splits(job.dataset, data_dir, reporter)
         fingerprints = {side: getattr(splits, side).fingerprint for side in SIDES}
-        workspace.pin_data(fingerprints)
+        public = None
+        if job.public:
+            public = fit_to_task(
+                load_public(job.public, data_dir, reporter), task, conditional=spec.pretrain == "conditional"
+            )
+        public_data = job.public_data(public)
+        workspace.pin_data({**public_data, **fingerprints})
     noise, session = workspace.noise()
     file = workspace.ledger_file()
     ledgers = _ledgers(job, file, session)
-    public = None
-    if job.public:
-        public = fit_to_task(
-            load_public(job.public, data_dir, reporter), task, conditional=spec.pretrain == "conditional"
-        )
     parameters = produce(job, workspace, splits.train, public, ledgers[0], noise, device, reporter)
     synthetic = load_parquet(workspace.images_path, task.shape, task.n_classes)
     scores = score(workspace, job.track, job.dataset, splits, synthetic, ledgers[1], noise, device, reporter)
@@ -65,7 +66,7 @@ def _execute(
         dataset=job.dataset,
         fingerprints=fingerprints,
         data_source=locate(job.dataset, data_dir).kind,
-        public_data=job.public_data(public),
+        public_data=public_data,
         ledgers=ledgers,
         synthetic=synthetic,
         scores=scores,

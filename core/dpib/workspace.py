@@ -4,7 +4,7 @@
 
     <runs>/<track>/<dataset>/<method>/eps1-seed0-1a2b3c4d/
       run.json         what was asked, resolved, and by which code; written first, never changed
-      data.json        fingerprints of the real images it reads
+      data.json        fingerprints of the private and public images it reads
       ledger.jsonl     append-only account of accesses to private data
       noise.secret     makes the noise; mode 0600, deleted when the record is written
       state/           the method's own checkpoints; state/hidden, mode 0600, deleted with the secret

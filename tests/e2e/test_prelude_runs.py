@@ -13,7 +13,7 @@ import torch
 from torchvision.io import write_png
 from typer.testing import CliRunner
 
-from dpib import catalogue, plugins
+from dpib import catalogue, plugins, runner
 from dpib.cli.main import app
 from dpib.data.add import OwnDataset, add_folder
 from dpib.data.images import PublicDataset
@@ -212,6 +212,32 @@ def test_stopped_anywhere_the_same_call_pays_for_no_query_twice(stage: str, tmp_
     assert resumed.synthetic.digest == expected.synthetic.digest != straight.synthetic.digest
     assert _labels_charged(job, tmp_path / "broken") == [QUERY, CENTRAL, "class embeddings"]
     assert _spent(resumed) == _spent(expected)
+
+
+def test_a_run_goes_on_with_the_public_images_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A card without fingerprints, as that of ImageNet, lets other images pass for its own."""
+    known = catalogue.dataset
+    card = known("strokes").model_copy(update={"fingerprints": {}})
+    monkeypatch.setattr(catalogue, "dataset", lambda name: card if name == "strokes" else known(name))
+    job = _job(public="strokes:5%")
+
+    def stop(event: RunEvent) -> None:
+        if event.stage == "pretrain generator" and event.kind == "finished":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_job(job, tmp_path / "runs", observers=[stop], quiet=True)
+    other = tmp_path / "strokes"
+    shutil.copytree(card.source.path, other)
+    first, *_, last = sorted(other.rglob("*.png"))
+    first.write_bytes(last.read_bytes())
+    load = runner.load_public
+    moved = card.model_copy(update={"source": card.source.model_copy(update={"path": str(other)})})
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "load_public", lambda _, *rest: load(moved, *rest))
+        with pytest.raises(ConfigError, match="begun with other data"):
+            run_job(job, tmp_path / "runs", quiet=True)
+    assert run_job(job, tmp_path / "runs", quiet=True).status == "complete"
 
 
 def test_runs_with_preludes_are_rows_of_their_own(tmp_path: Path) -> None:
