@@ -68,21 +68,32 @@ class DpGan(Synthesizer):
 
     def __init__(self, config: MethodConfig, task: TaskInfo, context: RunContext) -> None:
         super().__init__(config, task, context)
+        generator, discriminator = self._new_networks(context)
+        self.discriminator = discriminator.to(context.device)
+        self.generator = generator.to(memory_format=torch.channels_last).to(context.device)
+
+    def _new_networks(self, context: RunContext) -> tuple[ResidualGenerator, ProjectionDiscriminator]:
+        """Return both networks with the initial weights that the context's seeds give."""
+        task, config = self.task, self.config
         with context.seeds.init("generator"):
             generator = ResidualGenerator(
                 task.shape,
                 task.n_classes,
-                self.config.g_conv_dim,
-                use_spectral_norm=self.config.spectral_norm,
-                normalise_labels=self.config.label_spectral_norm,
+                config.g_conv_dim,
+                use_spectral_norm=config.spectral_norm,
+                normalise_labels=config.label_spectral_norm,
             )
         with context.seeds.init("discriminator"):
-            self.discriminator = ProjectionDiscriminator(task.shape, task.n_classes, self.config.d_conv_dim)
-        self.discriminator.to(context.device)
-        self.generator = generator.to(memory_format=torch.channels_last).to(context.device)
+            return generator, ProjectionDiscriminator(task.shape, task.n_classes, config.d_conv_dim)
 
     def pretrain(self, public: PublicDataset, context: RunContext) -> None:
-        """Play the same game on public images, without clipping and noise; fakes are no more than real images."""
+        """Play the same game on public images, without clipping and noise; fakes are no more than real images.
+
+        It starts from weights that the pretraining's own seed gives.
+        """
+        generator, discriminator = self._new_networks(context)
+        self.generator.load_state_dict(generator.state_dict())
+        self.discriminator.load_state_dict(discriminator.state_dict())
         self._play("pretrain gan", public.data, self.config.pretrain_steps, context)
 
     def warm_up(self, images: PublicDataset, context: RunContext) -> None:

@@ -56,12 +56,19 @@ class GsWgan(Synthesizer):
 
     def __init__(self, config: MethodConfig, task: TaskInfo, context: RunContext) -> None:
         super().__init__(config, task, context)
+        self.generator = self._new_generator(context).to(context.device)
+
+    def _new_generator(self, context: RunContext) -> Generator:
+        """Return a generator with the initial weights that the context's seeds give."""
         with context.seeds.init("generator"):
-            generator = Generator(task.shape, task.n_classes, self.config.width, self.config.z_dim)
-        self.generator = generator.to(context.device)
+            return Generator(self.task.shape, self.task.n_classes, self.config.width, self.config.z_dim)
 
     def pretrain(self, public: PublicDataset, context: RunContext) -> None:
-        """Play the same game on public images, labels taken modulo K, without clipping and noise."""
+        """Play the same game on public images, labels taken modulo K, without clipping and noise.
+
+        It starts from weights that the pretraining's own seed gives.
+        """
+        self.generator.load_state_dict(self._new_generator(context).state_dict())
         self._play("pretrain generator", public.data, self.config.pretrain_steps, context)
 
     def warm_up(self, images: PublicDataset, context: RunContext) -> None:

@@ -92,22 +92,26 @@ class MeanEmbedding(Synthesizer):
 
     def __init__(self, config: MethodConfig, task: TaskInfo, context: RunContext) -> None:
         super().__init__(config, task, context)
+        self.generator = self._new_generator(context).to(memory_format=torch.channels_last).to(context.device)
+
+    def _new_generator(self, context: RunContext) -> ResidualGenerator:
+        """Return a generator with the initial weights that the context's seeds give."""
         with context.seeds.init("generator"):
-            generator = ResidualGenerator(
-                task.shape,
-                task.n_classes,
+            return ResidualGenerator(
+                self.task.shape,
+                self.task.n_classes,
                 self.config.g_conv_dim,
                 use_spectral_norm=self.config.spectral_norm,
                 normalise_labels=self.config.label_spectral_norm,
             )
-        self.generator = generator.to(memory_format=torch.channels_last).to(context.device)
 
     @abstractmethod
     def features(self, context: RunContext) -> FeatureMap:
         """Return φ, drawn from public randomness."""
 
     def pretrain(self, public: PublicDataset, context: RunContext) -> None:
-        """Fit the generator to the exact embedding of public images."""
+        """Fit the generator, from weights of the pretraining's own seed, to the exact embedding of public images."""
+        self.generator.load_state_dict(self._new_generator(context).state_dict())
         self._match_exactly("pretrain generator", public.data, self.config.pretrain_steps, context)
 
     def warm_up(self, images: PublicDataset, context: RunContext) -> None:
