@@ -501,6 +501,8 @@ def test_a_physical_batch_without_images_is_refused_before_any_charge(bench: Ben
         {"sample_rate": float("nan")},
         {"clipping_norm": 0.0},
         {"clipping_norm": float("inf")},
+        {"clipping_norm": 1e-170},
+        {"clipping_norm": 1e39},
         {"noise_multiplier": 0.0},
         {"noise_multiplier": -1.0},
         {"noise_multiplicity": 0},

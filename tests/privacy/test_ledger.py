@@ -608,3 +608,14 @@ def test_a_witness_gets_every_line_that_is_on_disk(path: Path) -> None:
         file.append({"type": "done"})
         witness.seek(0)
         assert witness.read() == path.read_bytes()
+
+
+def test_a_charge_that_its_witness_does_not_hear_of_counts_and_keeps_its_number(path: Path) -> None:
+    with (path.parent / "witness").open("w+b") as witness:
+        ledger = PrivacyLedger(LedgerFile(path, witness), "train", Budget(epsilon=10.0, delta=DELTA), "s")
+    event = SampledGaussian(noise_multiplier=20.0)
+    for label in ("one", "two"):
+        with pytest.raises(ValueError, match="closed file"):
+            ledger.charge(label, event)
+    assert [charge.id for charge in ledger.charges] == ["train-0001", "train-0002"]
+    assert parse_charges(read_ledger_lines(path))[0] == list(ledger.charges)

@@ -118,6 +118,17 @@ def test_a_statistic_cannot_change_the_private_images(bench: Bench) -> None:
     assert torch.equal(bench.private._data.labels, make_images().labels)
 
 
+def test_a_statistic_that_doubles_its_labels_cannot_give_two_rows_for_a_record(bench: Bench) -> None:
+    def doubling(images: Tensor, labels: Tensor) -> Tensor:
+        if len(images) == 1:
+            return images.flatten(1).float()
+        labels.resize_(2 * len(images)).zero_()
+        return images.flatten(1).float().repeat(2, 1)
+
+    with pytest.raises(PrivacyError, match="one float row per image"):
+        bench.private.noisy_sum(doubling, label="x", clipping_norm=1.0, noise_multiplier=1.0, by_class=True)
+
+
 @pytest.mark.parametrize(
     "statistic",
     [

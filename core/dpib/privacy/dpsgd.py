@@ -45,7 +45,8 @@ class DpSgdPlan(Frozen):
     Attributes:
         steps: noisy updates, those on empty batches included.
         sample_rate: probability q with which each record enters a step.
-        clipping_norm: L2 bound C on one record's gradient.
+        clipping_norm: L2 bound C on one record's gradient. Far beyond 1e±30 squares would vanish, or sums of float32 be
+            infinite, and C would bound nothing.
         noise_multiplier: noise standard deviation over C; None: the smallest that fits the remaining budget.
         noise_multiplicity: K, loss rows per record; their gradients are averaged *before* clipping, so one record
             still contributes one vector of norm at most C (Dockhorn et al. 2023, section 3.2).
@@ -53,7 +54,7 @@ class DpSgdPlan(Frozen):
 
     steps: int = Field(ge=1)
     sample_rate: float = Field(gt=0, le=1)
-    clipping_norm: float = Field(gt=0)
+    clipping_norm: float = Field(ge=1e-30, le=1e30)
     noise_multiplier: float | None = Field(default=None, gt=0)
     noise_multiplicity: int = Field(default=1, ge=1)
 

@@ -95,6 +95,7 @@ class LedgerFile:
             file.flush()
             os.fsync(file.fileno())
         self._size += len(text)
+        self.lines.append(dict(line))  # what is on disk counts, whatever fails from here on
         if created:
             folder = os.open(self.path.parent, os.O_RDONLY)
             os.fsync(folder)
@@ -102,7 +103,6 @@ class LedgerFile:
         if self._witness is not None:
             self._witness.write(text)
             self._witness.flush()
-        self.lines.append(dict(line))
 
     def _drop_torn_tail(self) -> None:
         with self.path.open("r+b") as file:

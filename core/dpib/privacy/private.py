@@ -70,10 +70,11 @@ class PrivateDataset(Guarded):
             self._noise.secret_torch("statistic", charge.id, step),
         ):
             for images, labels in self._chunks(sample):
+                classes = labels.clone() if by_class else torch.zeros_like(labels)  # the statistic may change its own
                 rows = statistic(images, labels)
-                if row_width(rows, len(labels)) != width:
+                if row_width(rows, len(classes)) != width:
                     raise PrivacyError(f"'{charge.label}': expected one float row per image, as wide as a blank one's.")
-                total += clipped_sum(rows, labels if by_class else torch.zeros_like(labels), n_classes, clipping_norm)
+                total += clipped_sum(rows, classes, n_classes, clipping_norm)
         return total.cpu() if by_class else total[0].cpu()
 
     def _width(self, statistic: Statistic) -> int:
