@@ -102,6 +102,19 @@ def test_power_of_games_with_half_noise_is_high_and_with_full_noise_low() -> Non
     assert power(worlds, one, GAME, Claim(events, curves.of_events(events), 10.0, run.DELTA, 0.05)) > 0.5
 
 
+def test_a_method_with_the_name_of_a_control_is_judged_by_its_own_runs() -> None:
+    control = subject("gaussian-mean")
+    card = control.method.card.model_copy(update={"name": "no-noise"})
+    theirs = subject("no-noise")
+    namesake = replace(control, method=replace(control.method, method=replace(control.method.method, card=card)))
+    todo = [*jobs_of(namesake, [GAME], 3), *jobs_of(theirs, [GAME], 2)]
+    worlds = Worlds((job, job.work()) for job in todo)
+    for one, runs in ((namesake, 3), (theirs, 2)):
+        without, within, _, _ = worlds.of(one, GAME)
+        assert len(without) == len(within) == runs
+        assert len(worlds.ledgers(one)) == 1
+
+
 def test_the_copy_test_finds_the_memoriser_and_nothing_else() -> None:
     found = CopyJob(subject("memoriser"), 2).work()
     assert [one.exact for one in found] == [5, 5]

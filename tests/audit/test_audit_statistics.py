@@ -77,6 +77,7 @@ def test_scaled_noise_and_closed_form_agree_on_epsilon() -> None:
 def test_rates_of_chance_bound_nothing() -> None:
     events = [SampledGaussian(noise_multiplier=1.0, sample_rate=0.5, steps=2)]
     assert curves.epsilon_at(0.6, 0.5, events, DELTA) == 0
+    assert curves.epsilon_at(0.5, 0.4999, events, DELTA) == 0
     assert curves.epsilon_of_rates(0.5, 0.5, DELTA) == 0
 
 

@@ -103,6 +103,8 @@ def epsilon_at(a: float, b: float, events: Sequence[AnyEvent], delta: float) -> 
 
     least = min(event.noise_multiplier for event in gaussian)
     low, high = math.log(min(1.0, _LEAST_NOISE / least)), math.log(_MOST_NOISE)
+    if b >= of_events(scaled(high))(a):
+        return 0.0
     for _ in range(_HALVINGS):  # low: noise with which the rates are possible or as small as PLD takes
         middle = (low + high) / 2
         if b < of_events(scaled(middle))(a):

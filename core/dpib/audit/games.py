@@ -71,7 +71,7 @@ class GameJob:
     @property
     def world(self) -> tuple[str, float, Base, Canary | None]:
         """What its runs have in common."""
-        return self.subject.method.card.name, self.subject.noise_factor, self.base, self.planted
+        return self.subject.code, self.subject.noise_factor, self.base, self.planted
 
     def work(self) -> GameRuns:
         """Run, and look for each canary."""
@@ -116,19 +116,17 @@ class Worlds:
 
     def ledgers(self, subject: Subject) -> set[tuple[AnyEvent, ...]]:
         """Return the different ledgers of a subject's runs."""
-        name = subject.method.card.name
-        return set().union(*(runs.ledgers for world, runs in self._runs.items() if world[0] == name))
+        return set().union(*(runs.ledgers for world, runs in self._runs.items() if world[0] == subject.code))
 
     def seconds_per_run(self, subject: Subject) -> float:
         """Return the mean processor time of a run with its replays."""
-        mine = [runs for world, runs in self._runs.items() if world[0] == subject.method.card.name]
+        mine = [runs for world, runs in self._runs.items() if world[0] == subject.code]
         n = sum(len(next(iter(runs.scores.values()))) for runs in mine)
         return sum(runs.seconds for runs in mine) / n
 
     def of(self, subject: Subject, game: Game) -> tuple[Scores, Scores, tuple[str, ...], float | None]:
         """Return scores in world 0 and 1, the names of the features that were seen in all runs, and the reach."""
-        name = subject.method.card.name
-        pair = [self._runs[name, subject.noise_factor, game.base, planted] for planted in (None, game.canary)]
+        pair = [self._runs[subject.code, subject.noise_factor, game.base, planted] for planted in (None, game.canary)]
         both = [runs.scores[game.canary] for runs in pair]
         seen = np.asarray(~np.isnan(np.concatenate(both)).any(axis=0))
         names = tuple(name for name, there in zip(scores.FEATURES, seen.tolist(), strict=True) if there)

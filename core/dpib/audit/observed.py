@@ -94,6 +94,11 @@ class Subject:
     settings: MethodConfig
     noise_factor: float = 1.0
 
+    @property
+    def code(self) -> str:
+        """Where its class is: a name is anybody's choice, a control's too."""
+        return self.method.method.implementation
+
 
 @dataclass(frozen=True)
 class Watched:
