@@ -20,7 +20,7 @@ from dpib.spec import Digest, Frozen, Name, describe_validation_error
 
 Outcome = Literal["passed", "failed", "undecided", "not-applicable", "expected-failure"]
 Profile = Literal["quick", "full"]
-SUITE_VERSION = 2
+SUITE_VERSION = 3
 """Grows with every change that may turn an outcome."""
 
 _Rules = Annotated[str, StringConstraints(pattern=r"^(?:contract|F\d+(?: F\d+)*)$")]

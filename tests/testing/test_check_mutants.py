@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from dpib import catalogue
 from dpib.api import MethodConfig, SampledGaussian, Synthesizer
 from dpib.contribution import InstalledMethod
 from dpib.data.images import LabelledImages
+from dpib.data.parts import part_numbers
 from dpib.privacy.accountants import calibrate
 from dpib.privacy.ledger import Budget
 from dpib.privacy.noise import NoiseSource
@@ -106,6 +109,23 @@ class SharesState(GaussianMean):
     def generate(self, labels: Tensor) -> Tensor:
         self.means = _shared["means"]
         return super().generate(labels)
+
+
+_kept: dict[str, Tensor] = {}
+
+
+@mutant("post-processing", "artefacts")
+class RemembersTheFirstRun(GaussianMean):
+    """Keeps a clean sum for later, in its module: every run of a process releases that of the first."""
+
+    def class_sums(self, private: PrivateDataset) -> Tensor:
+        def keeping(images: Tensor, labels: Tensor) -> Tensor:
+            if len(images) > 1:
+                _kept.setdefault("sum", pixels(images).sum(dim=0))
+            return pixels(images)
+
+        norm = self.clipping_norm
+        return private.noisy_sum(keeping, label="sums", clipping_norm=norm, by_class=True) + _kept["sum"] / 4
 
 
 @mutant("course")
@@ -246,6 +266,15 @@ class BackDoor(GaussianMean):
         return super().class_sums(private)
 
 
+@mutant("access")
+class AsksAHelper(GaussianMean):
+    """Lets a function of dpib look at the records, and does nothing with what it says."""
+
+    def class_sums(self, private: PrivateDataset) -> Tensor:
+        self.parts = part_numbers(private._data, self.task.dataset, 1000)
+        return super().class_sums(private)
+
+
 @mutant("budget")
 class RaisesItsBudget(GaussianMean):
     """Gives itself ten times the budget."""
@@ -278,6 +307,44 @@ class LooksAtTheTestSet(GaussianMean):
 
         load_digits()
         return super().class_sums(private)
+
+
+@mutant("outside")
+class SavesItsWeights(GaussianMean):
+    """Keeps its means for later, by a function that opens the file in native code."""
+
+    def fit(self, private: PrivateDataset) -> None:
+        super().fit(private)
+        place = Path(__file__).parent / "__scratch__.pt"
+        torch.save(self.means, place)
+        place.unlink()
+
+
+@mutant("outside")
+class WritesInAThread(GaussianMean):
+    def fit(self, private: PrivateDataset) -> None:
+        super().fit(private)
+        place = Path(__file__).parent / "__scratch__.tmp"
+        thread = Thread(target=place.write_text, args=("here I was",))
+        thread.start()
+        thread.join()
+        place.unlink()
+
+
+@mutant("outside")
+class MovesAFileOut(GaussianMean):
+    def fit(self, private: PrivateDataset) -> None:
+        super().fit(private)
+        file = self.context._folder / "means.txt"
+        file.write_text("here I was")
+        file.rename(Path(__file__).parent / "__scratch__.tmp").unlink()
+
+
+@mutant("outside")
+class StartsAProgram(GaussianMean):
+    def fit(self, private: PrivateDataset) -> None:
+        super().fit(private)
+        os.waitpid(os.posix_spawn("/bin/sh", ["sh", "-c", ":"], {}), 0)
 
 
 @mutant("outside")

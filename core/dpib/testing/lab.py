@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import module_from_spec
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -143,6 +146,27 @@ class Pair:
 
 
 @contextmanager
+def _imported_anew(implementation: str) -> Iterator[None]:
+    """Import the package of a dotted path, or its file, anew inside the block: what earlier runs left there is gone."""
+    top = implementation.partition(":")[0].partition(".")[0]
+
+    def taken() -> dict[str, ModuleType]:
+        names = [name for name in sys.modules if name == top or name.startswith(f"{top}.")]
+        return {name: sys.modules.pop(name) for name in names}
+
+    before = taken()
+    spec = before[top].__spec__
+    assert spec is not None and spec.loader is not None
+    try:
+        sys.modules[top] = module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[top])
+        yield
+    finally:
+        taken()
+        sys.modules.update(before)
+
+
+@contextmanager
 def _fresh_process() -> Iterator[None]:
     """Put torch's global generator into the state of a new process; restore it and the number of threads after."""
     threads = torch.get_num_threads()
@@ -258,11 +282,15 @@ class Lab:
 
     @cached_property
     def elsewhere(self) -> list[tuple[str, Trial]]:
-        """Replays on records that have nothing in common with those of ``first``."""
+        """Replays on records that have nothing in common with those of ``first``, nor with what it left in modules."""
         other = tiny_images((10, 40, 5, 30), seed=7)
         inverted = LabelledImages(255 - tiny_images().images, tiny_images().labels.flip(0))
         datasets = [("other records", other), ("inverted records", inverted)][: None if self.full else 1]
-        return [(name, self.replay(data)) for name, data in datasets]
+        found = []
+        for name, data in datasets:
+            with _imported_anew(self.method.method.implementation):
+                found.append((f"{name}, with its modules imported anew", self.replay(data)))
+        return found
 
     @cached_property
     def replays(self) -> list[tuple[str, Trial]]:

@@ -23,6 +23,7 @@ __all__ = ["Read", "Surroundings", "captured_output", "surroundings", "watched"]
 
 _TRANSPARENT = ("torch", "dpib.data.images", __name__, "contextlib")
 """Modules that read on behalf of whoever called them."""
+_MECHANISMS = "dpib.privacy."
 _TESTS = "dpib.testing"
 
 
@@ -83,18 +84,21 @@ def _module(frame: FrameType | None) -> str:
 
 
 def _reader() -> tuple[FrameType | None, bool]:
-    """Return who reads, and whether it is a mechanism of the harness that was entered by its front door."""
+    """Return who reads, and whether a mechanism of the harness that was entered by its front door does.
+
+    Other functions of dpib read on nobody's account: given the records, they are the caller's hands.
+    """
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and _module(frame).startswith(_TRANSPARENT):
         frame = frame.f_back
     entry, caller = None, frame
     while caller is not None and _module(caller).startswith(("dpib.", *_TRANSPARENT)):
-        entry, caller = (caller if _module(caller).startswith("dpib.") else entry), caller.f_back
+        entry, caller = (caller if _module(caller).startswith(_MECHANISMS) else entry), caller.f_back
         if _module(caller).startswith(_TESTS):
             return frame, entry is not None
-    if entry is not None and entry.f_code.co_name.startswith("_"):
-        return caller, False
-    return frame, entry is not None
+    if entry is None or entry.f_code.co_name.startswith("_"):
+        return caller or frame, False
+    return frame, True
 
 
 def watched(data: LabelledImages, log: Callable[[Read], None], handed_out: Callable[[], bool]) -> LabelledImages:
@@ -140,9 +144,19 @@ class Surroundings:
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
 _CODE = {".py", ".pyc", ".so", ".toml", ".pyi", ".pth", ".typed", ".cfg", ".txt", ".tmpl"}
 _SYSTEM = ("/proc/", "/sys/", "/dev/", "/etc/")
-_CONTACTS = {"socket.connect", "socket.getaddrinfo", "socket.sendto", "subprocess.Popen", "os.system"}
+_CONTACTS = {
+    *("socket.connect", "socket.getaddrinfo", "socket.sendto", "socket.sendmsg"),
+    *("subprocess.Popen", "os.system", "os.posix_spawn", "os.exec"),
+}
+_PLACING = {"os.rename": (0, 1), "os.link": (1,), "os.symlink": (1,)}
+"""Events that change names without opening a file, and which of their arguments are these names."""
 _METADATA = {".dist-info", ".egg-info"}
-_active: list[tuple[int, Path, Surroundings]] = []
+_active: list[tuple[frozenset[int], Path, Surroundings]] = []
+
+
+def _others() -> frozenset[int]:
+    """Return the threads there are beside this one: those that draw progress, for example; a method's come later."""
+    return frozenset(thread.ident or 0 for thread in threading.enumerate()) - {threading.get_ident()}
 
 
 def _is_code(path: Path) -> bool:
@@ -152,19 +166,44 @@ def _is_code(path: Path) -> bool:
 def _hook(event: str, args: tuple[Any, ...]) -> None:
     if not _active:
         return
-    thread, folder, found = _active[-1]
+    others, folder, found = _active[-1]
     if event in _CONTACTS:
         found.contacted.add(f"{event.partition('.')[0]} {args[0] if event != 'socket.connect' else args[1]}")
-    elif event == "open" and thread == threading.get_ident() and isinstance(args[0], str | bytes | os.PathLike):
-        path = str(Path(os.fsdecode(args[0])).resolve())
-        if path.startswith((f"{folder}{os.sep}", *_SYSTEM)) or path == str(folder) or "__pycache__" in path:
-            return
-        if path in sys.path:
-            return
+    elif threading.get_ident() in others:
+        return
+    elif event in _PLACING:
+        found.written |= {path for place in _PLACING[event] if (path := _beyond(folder, args[place])) is not None}
+    elif event == "open" and (path := _beyond(folder, args[0])) is not None:
         if isinstance(args[2], int) and args[2] & _WRITING:
             found.written.add(path)
         elif not _is_code(Path(path)):
             found.read.add(path)
+
+
+def _beyond(folder: Path, place: object) -> str | None:
+    """Return a path if it is outside of ``folder`` and not the system's or Python's own."""
+    if not isinstance(place, str | bytes | os.PathLike):
+        return None
+    path = str(Path(os.fsdecode(place)).resolve())
+    inside = path.startswith((f"{folder}{os.sep}", *_SYSTEM)) or path == str(folder)
+    return None if inside or "__pycache__" in path or path in sys.path else path
+
+
+@contextmanager
+def _telling_torch_save() -> Iterator[None]:
+    """Let ``torch.save`` tell which file it opens: its own code does that without Python's knowledge."""
+    save = torch.save
+
+    def telling(obj: object, f: Any, *args: Any, **kwargs: Any) -> None:
+        if isinstance(f, str | os.PathLike):
+            sys.audit("open", os.fspath(f), "wb", os.O_WRONLY)
+        save(obj, f, *args, **kwargs)
+
+    torch.save = telling
+    try:
+        yield
+    finally:
+        torch.save = save
 
 
 _installed = False
@@ -172,29 +211,30 @@ _installed = False
 
 @contextmanager
 def surroundings(folder: Path) -> Iterator[Surroundings]:
-    """Note files and addresses that this thread opens outside ``folder``. Python keeps the hook; it sleeps."""
+    """Note files and addresses opened outside ``folder`` by this thread and later ones. Python keeps the hook."""
     global _installed
     if not _installed:
         sys.addaudithook(_hook)
         _installed = True
     found = Surroundings()
-    _active.append((threading.get_ident(), folder.resolve(), found))
+    _active.append((_others(), folder.resolve(), found))
     try:
-        yield found
+        with _telling_torch_save():
+            yield found
     finally:
         _active.pop()
 
 
 class _Stream(io.TextIOBase):
-    """Keeps what this thread writes; other threads, which draw progress, write where they always do."""
+    """Keeps what this thread and later ones write; those that draw progress write where they always do."""
 
     def __init__(self, original: Any, kept: io.StringIO) -> None:
-        self._original, self._kept, self._thread = original, kept, threading.get_ident()
+        self._original, self._kept, self._others = original, kept, _others()
 
     def write(self, text: str) -> int:
-        if threading.get_ident() == self._thread:
-            return self._kept.write(text)
-        return int(self._original.write(text))
+        if threading.get_ident() in self._others:
+            return int(self._original.write(text))
+        return self._kept.write(text)
 
     def flush(self) -> None:
         self._original.flush()
@@ -205,7 +245,7 @@ class _Stream(io.TextIOBase):
 
 @contextmanager
 def captured_output() -> Iterator[io.StringIO]:
-    """Collect what this thread prints to stdout and stderr and logs at any level."""
+    """Collect what this thread and later ones print to stdout and stderr, and what is logged at any level."""
     kept = io.StringIO()
     handler = logging.StreamHandler(kept)
     handler.setFormatter(logging.Formatter("%(name)s %(message)s"))

@@ -172,7 +172,7 @@ def _other_data(lab: Lab) -> Finding:
     read = [path for path in read if "site-packages" not in path or own in path]
     if read:
         return undecided(f"it reads {read[0]}; whether private, validation or test data are in it cannot be told")
-    return passed("no data file is opened; what the harness hands over is the training side alone")
+    return passed("no data file is opened from Python; what the harness hands over is the training side alone")
 
 
 CHECKS = (

@@ -261,7 +261,8 @@ CHECKS = (
         "F8",
         "The images follow the noisy answers and public facts alone.",
         "Whatever else gets from the records into the images is released without noise.",
-        "Keep nothing a statistic or loss saw: no counts, no examples, no buffers. Use what the mechanism returns.",
+        "Keep nothing a statistic or loss saw: no counts, no examples, no buffers, no caches in modules. Use what the "
+        "mechanism returns.",
         _post_processing,
     ),
     Check(
