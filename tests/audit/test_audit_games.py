@@ -42,9 +42,9 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def subject(name: str, noise_factor: float = 1.0) -> Subject:
+def subject(name: str, noise_factor: float = 1.0, epsilon: float = 10.0) -> Subject:
     method = controls.load_controls().get(name) or catalogue.method(name)
-    return Subject(method, 10.0, tiny_config(method, 10.0), noise_factor)
+    return Subject(method, epsilon, tiny_config(method, epsilon), noise_factor)
 
 
 def verdict_on(name: str, runs: int, level: float = 0.05, noise_factor: float = 1.0) -> bool:
@@ -134,6 +134,19 @@ def test_one_run_guesses_see_a_method_without_noise() -> None:
     total = pooled([OneRunJob(subject("gaussian-mean", 1e-6), 40).work() for _ in range(3)])
     assert (total.coins, total.guesses) == (120, 24)
     assert total.correct == 24
+
+
+def test_many_canaries_of_one_run_are_told_apart_where_there_is_no_noise() -> None:
+    """They share 256 numbers. Scored each by its own alone, about 52 guesses would be right."""
+    found = OneRunJob(subject("gaussian-mean", epsilon=1e5), 300).work()
+    assert found.guesses == 60
+    assert found.correct >= 58
+
+
+def test_a_claim_that_no_guesses_could_refute_is_refused() -> None:
+    method = controls.load_controls()["gaussian-mean"]
+    with pytest.raises(ConfigError, match="even with all 400 guesses of 2000 coins right"):
+        run.audit(method, profile("one-run"), epsilon=10.0)
 
 
 def test_an_audit_of_a_correct_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

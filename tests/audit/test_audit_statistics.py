@@ -12,7 +12,9 @@ from scipy.optimize import brentq
 from scipy.special import ndtri
 from scipy.stats import binom
 
-from dpib.audit import bounds, curves, detector
+from dpib.audit import bounds, curves, detector, run
+from dpib.audit.onerun import guessed_each_way
+from dpib.audit.profiles import profile
 from dpib.errors import UnsupportedMechanism
 from dpib.privacy.accountants import gaussian_epsilon
 from dpib.privacy.events import NonPrivate, PureDp, SampledGaussian
@@ -195,3 +197,12 @@ def test_errors_that_cannot_be_counts_are_refused() -> None:
     with pytest.raises(ValueError, match="correct"):
         bounds.one_run_p_value(10, 11, 5, 1.0, 0.0)
     assert math.isfinite(float(ndtri(bounds.upper_rate(0, 100, 0.025))))
+
+
+def test_the_one_run_theorem_shows_little_at_the_delta_of_the_tiny_data_and_the_curve_test_much() -> None:
+    (runs, canaries), level = profile("one-run").one_run, profile("one-run").level
+    coins, guesses = runs * canaries, 2 * runs * guessed_each_way(canaries)
+    assert 0.5 < bounds.one_run_epsilon(coins, guesses, guesses, run.DELTA, level) < 0.53
+    for sigma, refuted in ((0.5, False), (0.7, True)):  # ε = 7.5 and 4.9 at this δ
+        claim = curves.of_events([SampledGaussian(noise_multiplier=sigma)])
+        assert bounds.one_run_refutes(coins, guesses, guesses, claim, level) is refuted

@@ -29,9 +29,14 @@ class Guesses:
     correct: int
 
 
+def guessed_each_way(coins: int) -> int:
+    """Return how many of the coins of a run are guessed "in", and as many "out"."""
+    return max(1, int(coins * GUESSED_SHARE / 2))
+
+
 def guess(scores: NDArray[np.float64], coins: NDArray[np.bool_]) -> Guesses:
     """Guess "in" for the highest scores and "out" for the lowest, abstain between."""
-    k = max(1, int(len(coins) * GUESSED_SHARE / 2))
+    k = guessed_each_way(len(coins))
     order = np.argsort(scores)
     correct = int((~coins[order[:k]]).sum() + coins[order[-k:]].sum())
     return Guesses(len(coins), 2 * k, correct)
@@ -61,7 +66,10 @@ class OneRunJob:
         return guess(scores, coins)
 
     def _of_query(self, watched: Watched, base: LabelledImages, canaries: LabelledImages) -> NDArray[np.float64] | None:
-        """Return ⟨answer - what the base set explains, q(z)⟩ if the method makes one unsampled release, else None.
+        """Return the best linear guess of each coin from the answer of a method of one unsampled release, else None.
+
+        To the score of a canary the others are noise, each of them ± half of its q(z). So what the base set does not
+        explain is weighed by the covariance of that and of the noise that was charged, not by q(z) alone.
 
         Each q(z) takes one replay, so a method of many releases would take as many trainings as canaries.
         """
@@ -69,6 +77,7 @@ class OneRunJob:
         once = len(watched.noise.releases) == 1 and len(charges) == 1
         if not (once and isinstance(charges[0].event, SampledGaussian) and charges[0].event.sample_rate == 1):
             return None
+        variance = (charges[0].event.noise_multiplier * (charges[0].sensitivity or 1.0)) ** 2
 
         def query(data: LabelledImages) -> Tensor:
             return flat(exact_queries(self.subject, data, watched.secret)[0].exact)
@@ -79,7 +88,8 @@ class OneRunJob:
         nothing = query(only(len(canaries)))
         contributions = torch.stack([query(only(i)) - nothing for i in range(len(canaries))])
         residual = flat(watched.noise.releases[0].answer) - query(base) - contributions.sum(dim=0) / 2
-        found: NDArray[np.float64] = (contributions @ residual).numpy()
+        covariance = contributions @ contributions.T / 4 + variance * torch.eye(len(canaries))
+        found: NDArray[np.float64] = torch.linalg.solve(covariance, contributions @ residual).numpy()
         return found
 
 

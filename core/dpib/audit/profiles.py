@@ -20,6 +20,7 @@ class Profile:
         games: base set and canary of each game; the first is also played with half noise and by the controls.
         copy_runs: runs of the copy test.
         one_run: runs of the one-run audit, and canaries in each; (0, 0) for none.
+        epsilon: the claim that is tested if nobody says another.
         detects_half_noise: whether it has the power for it; if not, the control half-noise decides nothing.
     """
 
@@ -28,6 +29,7 @@ class Profile:
     games: tuple[tuple[str, str], ...]
     copy_runs: int
     one_run: tuple[int, int] = (0, 0)
+    epsilon: float = 10.0
     detects_half_noise: bool = True
 
     @property
@@ -52,7 +54,7 @@ _PROFILES = (
     Profile("quick", 100, (_FIRST,), copy_runs=10, detects_half_noise=False),
     Profile("standard", 250, _FOUR, copy_runs=20),
     Profile("deep", 1000, _FOUR, copy_runs=50),
-    Profile("one-run", 0, (), copy_runs=2, one_run=(4, 500), detects_half_noise=False),
+    Profile("one-run", 0, (), copy_runs=2, one_run=(4, 500), epsilon=1.0, detects_half_noise=False),
 )
 
 

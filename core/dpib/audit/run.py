@@ -16,7 +16,7 @@ from dpib.audit.canaries import base_set
 from dpib.audit.copying import UNPLANTED, Copies, CopyJob, near_p_value
 from dpib.audit.games import Claim, Game, GameJob, Outcome, Worlds, jobs_of, play, power
 from dpib.audit.observed import Subject, watch
-from dpib.audit.onerun import Guesses, OneRunJob, pooled
+from dpib.audit.onerun import Guesses, OneRunJob, guessed_each_way, pooled
 from dpib.audit.profiles import Profile
 from dpib.audit.report import (
     POWER_METHOD,
@@ -80,7 +80,7 @@ def audit(
     method: InstalledMethod,
     profile: Profile,
     *,
-    epsilon: float = 10.0,
+    epsilon: float | None = None,
     runner: Runner | None = None,
     plugin: Path | None = None,
     reporter: Reporter | None = None,
@@ -90,13 +90,13 @@ def audit(
     Args:
         method: from ``dpib.catalogue.method``.
         profile: from ``profiles.profile``.
-        epsilon: the claim; large, so that few runs can refute it (privacy 8.3).
+        epsilon: the claim; None: the profile's. Large for games, so that few runs can refute it (privacy 8.3).
         runner: does the runs; None: this process.
         plugin: the file the method is from, if it is a single-file plugin.
         reporter: told how many runs are done.
 
     Raises:
-        ConfigError: if the method claims no privacy.
+        ConfigError: if the method claims no privacy, or the profile could not refute the claim whatever came out.
         UnsupportedMechanism: if what it charges has no curve to test against.
         DpibError: whatever a run raises.
     """
@@ -104,12 +104,14 @@ def audit(
     if not method.card.private:
         raise ConfigError(f"'{method.card.name}' claims no privacy: there is nothing to audit.")
     reporter, runner = reporter or Reporter(), runner or LocalRunner(RunnerSettings(jobs=1))
+    epsilon = epsilon or profile.epsilon
     known = control.load_controls()
     wanted = (*control.STATISTICAL, *control.COPYING) if profile.games else control.COPYING
     subjects = {name: Subject(known[name], epsilon, tiny_config(known[name], epsilon)) for name in wanted}
     subject = Subject(method, epsilon, tiny_config(method, epsilon))
     charges = watch(subject, base_set("empty-class")).charges
     claim = _claim(tuple(charge.event for charge in charges), epsilon, profile)
+    _check_refutable(claim, profile)
     unmeasured = _no_half_noise(charges) if profile.games else "this profile plays no games"
     halved = None if unmeasured else Subject(method, epsilon, subject.settings, noise_factor=0.5)
     plan = _Plan(profile, subject, halved, subjects)
@@ -123,6 +125,17 @@ def audit(
 
 def _claim(events: tuple[AnyEvent, ...], epsilon: float, profile: Profile) -> Claim:
     return Claim(events, curves.of_events(events), epsilon, DELTA, profile.level)
+
+
+def _check_refutable(claim: Claim, profile: Profile) -> None:
+    """Refuse coins that say nothing: with too few for the claim, it stands even if every guess is right."""
+    runs, canaries = profile.one_run
+    coins, guesses = runs * canaries, 2 * runs * guessed_each_way(canaries)
+    if coins and not one_run_refutes(coins, guesses, guesses, claim.curve, claim.level):
+        raise ConfigError(
+            f"At ε = {claim.target_epsilon:g} the profile {profile.name} refutes nothing, even with all {guesses} "
+            f"guesses of {coins} coins right. Choose a smaller --epsilon, e.g. {profile.epsilon:g}."
+        )
 
 
 def _no_half_noise(charges: Sequence[Charge]) -> str:

@@ -20,8 +20,8 @@ def audit(
         str, typer.Option(help="quick (minutes), standard (needed for level 3), deep, or one-run for slow methods.")
     ] = "standard",
     epsilon: Annotated[
-        float, typer.Option(help="ε to claim and to test; large ones are refuted in fewer runs.")
-    ] = 10.0,
+        float | None, typer.Option(help="ε to claim and to test: by default 10, with one-run 1.", show_default=False)
+    ] = None,
     runner: Annotated[str, typer.Option(help="Who does the runs, local or ray.")] = "local",
     jobs: Annotated[int, typer.Option(help="How many at a time; 0 for one per core.")] = 0,
     address: Annotated[str | None, typer.Option(help="Address of the Ray cluster; auto finds it.")] = None,
@@ -47,7 +47,7 @@ def audit(
     from dpib.grids.execute import make_runner
     from dpib.progress import terminal_reporter
 
-    if not (math.isfinite(epsilon) and epsilon > 0):
+    if epsilon is not None and not (math.isfinite(epsilon) and epsilon > 0):
         raise ConfigError(f"--epsilon must be a finite number above 0, got {epsilon}.")
     if jobs < 0:
         raise ConfigError(f"--jobs must be 0 or more, got {jobs}.")
