@@ -104,7 +104,7 @@ def audit(
     if not method.card.private:
         raise ConfigError(f"'{method.card.name}' claims no privacy: there is nothing to audit.")
     reporter, runner = reporter or Reporter(), runner or LocalRunner(RunnerSettings(jobs=1))
-    epsilon = epsilon or profile.epsilon
+    epsilon = profile.epsilon if epsilon is None else epsilon
     known = control.load_controls()
     wanted = (*control.STATISTICAL, *control.COPYING) if profile.games else control.COPYING
     subjects = {name: Subject(known[name], epsilon, tiny_config(known[name], epsilon)) for name in wanted}
