@@ -49,7 +49,9 @@ def review(
     seeds: Annotated[int, typer.Option(help="New seeds of a reproduction, at least 3.")] = 5,
     evidence: Annotated[
         list[Path] | None,
-        typer.Option(help="Your own `dpib check --json` or `dpib audit --out` of the code: trust level 3. Repeatable."),
+        typer.Option(
+            help="Your own `dpib check --profile full --json` or `dpib audit --out` of the code: level 3. Repeatable."
+        ),
     ] = None,
     without_isolation: Annotated[
         bool,

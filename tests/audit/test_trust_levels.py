@@ -20,7 +20,8 @@ def reproduction(*seeds: int, **changes: Any) -> ReproductionEvidence:
 
 
 def check(**changes: Any) -> CheckEvidence:
-    return CheckEvidence(**{"code_digest": CODE, "suite_version": 2, "passed": True, "date": DAY, **changes})
+    plain = {"code_digest": CODE, "suite_version": 2, "profile": "full", "passed": True, "date": DAY}
+    return CheckEvidence(**{**plain, **changes})
 
 
 def audit(**changes: Any) -> AuditEvidence:
@@ -53,6 +54,9 @@ def test_full_evidence_gives_level_three_and_names_what_a_reviewer_adds() -> Non
         ({"reproductions": [reproduction(11, 12, 13, agrees=None)]}, 1),
         ({"reproductions": [*REPRODUCED, reproduction(14, 15, 16, agrees=False)]}, 1),
         ({"checks": []}, 2),
+        ({"checks": [check(profile="quick")]}, 2),
+        ({"checks": [check(), check(date=LATER, profile="quick")]}, 3),
+        ({"checks": [check(), check(profile="quick", passed=False)]}, 2),
         ({"checks": [check(passed=False)]}, 2),
         ({"checks": [check(passed=False, undecided=("sampling",))]}, 2),
         ({"checks": [check(passed=False, failed=("sensitivity",), undecided=("sampling",)), check(date=LATER)]}, 2),

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from dpib.audit.report import AuditReport
 from dpib.spec import Digest, Frozen
-from dpib.verdicts import Verdict
+from dpib.verdicts import Profile, Verdict
 
 FEWEST_SEEDS = 3
 LEAST_POWER = 0.9
@@ -54,6 +54,7 @@ class CheckEvidence(Frozen):
 
     code_digest: Digest
     suite_version: int
+    profile: Profile
     passed: bool
     failed: tuple[str, ...] = ()
     undecided: tuple[str, ...] = ()
@@ -70,6 +71,7 @@ class CheckEvidence(Frozen):
         return cls(
             code_digest=verdict.source_digest,
             suite_version=verdict.suite_version,
+            profile=verdict.profile,
             passed=verdict.holds,
             failed=tuple(result.id for result in verdict.with_outcome("failed")),
             undecided=tuple(result.id for result in verdict.with_outcome("undecided")),
@@ -186,12 +188,13 @@ def _same_data(one: ReproductionEvidence, subject: Subject) -> bool:
 
 
 def _missing_check(mine: Sequence[CheckEvidence]) -> list[str]:
-    """Return what is wanting; a failure counts before every pass of the same code, a later one too."""
-    if not mine:
-        return ["a verdict of dpib check"]
+    """Return what is wanting; a failure in either profile counts before every pass of the same code."""
     if any(one.has_failure for one in mine):
         return ["a dpib check without failures"]
-    latest = max(mine, key=lambda one: one.date)
+    thorough = [one for one in mine if one.profile == "full"]
+    if not thorough:
+        return ["a verdict of dpib check --profile full"]
+    latest = max(thorough, key=lambda one: one.date)
     return [f"decisions of dpib check on {', '.join(latest.undecided)}"] if latest.undecided else []
 
 

@@ -192,7 +192,7 @@ def evidence_of(folder: Path) -> dict[str, Any]:
             agrees=True,
             protections=Protections(network="cut", files="confined", processes="namespace", privileges="none"),
         ),
-        "code_checks": (CheckEvidence(passed=True, **both),),
+        "code_checks": (CheckEvidence(profile="full", passed=True, **both),),
         "audits": (AuditEvidence(profile="standard", verdict="not refuted", power=0.95, **both),),
     }
 
