@@ -405,10 +405,12 @@ def test_results_against_a_method_tell_who_is_better_and_by_how_much() -> None:
 
 
 def test_first_runs_without_repetitions_are_compared_as_json(tmp_path: Path) -> None:
-    for method in ("dp-merf", "privimage"):
-        place = Path("lite-v1/cifar10-jpeg75") / method
-        folder = min((ROOT / "submissions" / place).iterdir())
-        shutil.copytree(folder, tmp_path / place / folder.name)
+    shipped = results(ROOT / "submissions", dataset="cifar10-jpeg75", epsilon=10.0)
+    plain = shipped.query("variant == '' and preludes == '' and not tuned")
+    for method, public in (("dp-merf", "none"), ("privimage", "tiny-imagenet-32")):
+        mine = plain[(plain["method"] == method) & (plain["public"] == public)]
+        folder = Path(mine.iloc[0]["path"])
+        shutil.copytree(folder, tmp_path / folder.relative_to(ROOT / "submissions"))
     arguments = ["results", "--runs", str(tmp_path), "--against", "dp-merf", "--json"]
     (row,) = json.loads(CliRunner().invoke(app, arguments, catch_exceptions=False).stdout)
     assert row["freedom"] is None and row["verdict"] == "fewer than 3 seeds"
