@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.util import module_from_spec
 from pathlib import Path
-from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -22,6 +19,7 @@ from dpib.errors import RecordError
 from dpib.privacy.events import NonPrivate, SampledGaussian
 from dpib.privacy.ledger import Charge, parse_charges, read_ledger_lines
 from dpib.progress import Reporter, RunEvent
+from dpib.testing.afresh import imported_anew, torch_at_start
 from dpib.testing.replay import Key, RecordingNoise, Release
 from dpib.testing.tiny import BASE_SIZES, TASK, TinyRun, run_tiny, tiny_images
 from dpib.testing.watch import Read, Surroundings, captured_output, surroundings, watched
@@ -33,8 +31,6 @@ EPSILON = 1.0
 """Budget of the runs: small enough that pricing Poisson-sampled noise takes seconds."""
 
 SECRET, OTHER_SECRET = bytes(range(32)), bytes(range(32, 64))
-_TORCH_AT_START = 67280421310721
-"""Seed of torch's global generator in a new process: noise drawn from it unseeded is the same in every run."""
 
 
 class Interrupted(BaseException):
@@ -145,40 +141,6 @@ class Pair:
     first: bool
 
 
-@contextmanager
-def _imported_anew(implementation: str) -> Iterator[None]:
-    """Import the package of a dotted path, or its file, anew inside the block: what earlier runs left there is gone."""
-    top = implementation.partition(":")[0].partition(".")[0]
-
-    def taken() -> dict[str, ModuleType]:
-        names = [name for name in sys.modules if name == top or name.startswith(f"{top}.")]
-        return {name: sys.modules.pop(name) for name in names}
-
-    before = taken()
-    spec = before[top].__spec__
-    assert spec is not None and spec.loader is not None
-    try:
-        sys.modules[top] = module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[top])
-        yield
-    finally:
-        taken()
-        sys.modules.update(before)
-
-
-@contextmanager
-def _fresh_process() -> Iterator[None]:
-    """Put torch's global generator into the state of a new process; restore it and the number of threads after."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.random.manual_seed(_TORCH_AT_START)
-            yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 class Lab:
     """The runs of one method, made when first needed.
 
@@ -231,7 +193,7 @@ class Lab:
 
         seen = watched(data, noise.marks.append, lambda: _handed_out(folder / "ledger.jsonl"))
         run, error = None, None
-        with _fresh_process(), surroundings(folder) as around, captured_output() as output:
+        with torch_at_start(), surroundings(folder) as around, captured_output() as output:
             try:
                 run = run_tiny(
                     self.method, seen, epsilon=epsilon, noise=noise, folder=folder, reporter=Reporter(observe)
@@ -288,7 +250,7 @@ class Lab:
         datasets = [("other records", other), ("inverted records", inverted)][: None if self.full else 1]
         found = []
         for name, data in datasets:
-            with _imported_anew(self.method.method.implementation):
+            with imported_anew(self.method.method.implementation):
                 found.append((f"{name}, with its modules imported anew", self.replay(data)))
         return found
 

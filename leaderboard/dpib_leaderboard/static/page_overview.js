@@ -40,7 +40,7 @@ function overall(board, track) {
   });
   const text = result.enough
     ? `Mean rank over ${result.cells} cells (dataset and ε) at the track's budgets; the interval is from resampling the cells. Only cells that rank at least three methods, and only methods ranked in each of them.`
-    : `Only ${result.cells} cells at the track's budgets so far: too few to order methods over the track, so intervals span all of them.`;
+    : `Only ${result.cells} ${result.cells === 1 ? "cell" : "cells"} at the track's budgets so far: too few to order methods over the track, so intervals span all of them.`;
   return h("section", { class: "card" }, h("h2", null, "Over the whole track"), h("p", { class: "note" }, text), simpleTable("Overall", ["Method", "Rank interval", "Mean rank", "Mean Acc %"], rows));
 }
 
