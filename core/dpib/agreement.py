@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from statistics import fmean, variance
 
 ACCURACY_TOLERANCE = 2.0
 """Largest difference in percentage points: a retrained classifier is exact on one machine, not across machines.
@@ -67,33 +67,24 @@ MIN_REPRODUCTIONS = 3
 """Fewest new seeds that can confirm a score (``privacy.md`` 9)."""
 
 REFUSED_BY_CHANCE = 0.01
-"""Share of honest submissions whose score falls outside the interval, were seeds normal and spread like the track's."""
+"""Largest share of honest submissions whose score falls outside the interval, were seeds normal."""
 
 WIDEST_TOLERANCE = 10.0
 """Percentage points; a wider interval would confirm nearly anything, so it decides nothing: run more seeds."""
 
 
-@dataclass(frozen=True)
-class SeedVariance:
-    """Squared deviations from their cells' means, and the degrees of freedom in them, of other runs of a track."""
-
-    squares: float = 0.0
-    freedom: int = 0
-
-
-def reproduction_tolerance(values: Sequence[float], test_images: int, others: SeedVariance) -> float:
+def reproduction_tolerance(values: Sequence[float], test_images: int) -> float:
     """Return how far a submitted accuracy may lie from the mean of new runs, in percentage points.
 
-    The submission is one more run, so its distance from the mean of n runs has the variance s²(1 + 1/n). The seed
-    variance s² is pooled over the new runs and over all cells of the track that the store holds (decisions A8); its
-    quantile is Student's for the degrees of freedom that went into it. The binomial error of the test set is added
-    with the normal quantile: all runs share that set, so it counts too much rather than too little, and keeps seeds
-    that agree by luck from refusing an honest run.
+    The submission is one more run, so its distance from the mean of n runs has the variance s²(1 + 1/n). s² is the
+    variance of the new runs alone, with Student's quantile for its n - 1 degrees of freedom: methods differ in it by
+    more than a factor of 100, and what an author submitted cannot move it (``docs/decisions/0020``). The binomial
+    error of the test set is added with the normal quantile: all runs share that set, so it counts too much rather
+    than too little, and keeps seeds that agree by luck from refusing an honest run.
 
     Args:
         values: accuracies of the new runs, in percent.
         test_images: size of the test set.
-        others: seed variance of the track.
 
     Raises:
         ValueError: for fewer than three values or no test image.
@@ -103,17 +94,15 @@ def reproduction_tolerance(values: Sequence[float], test_images: int, others: Se
     n = len(values)
     if n < MIN_REPRODUCTIONS or test_images < 1:
         raise ValueError(f"expected at least {MIN_REPRODUCTIONS} runs and a test set, got {n} and {test_images}")
-    mean = sum(values) / n
-    freedom = n - 1 + others.freedom
-    variance = (sum((value - mean) ** 2 for value in values) + others.squares) / freedom
+    mean = fmean(values)
     level = 1 - REFUSED_BY_CHANCE / 2
-    seeds = t.ppf(level, freedom) * math.sqrt(variance * (1 + 1 / n))
+    seeds = t.ppf(level, n - 1) * math.sqrt(variance(values) * (1 + 1 / n))
     binomial = norm.ppf(level) * math.sqrt(max(mean * (100 - mean), 0.0) / test_images)
     return math.hypot(seeds, binomial)
 
 
 def is_reproduced(submitted: float, values: Sequence[float], tolerance: float) -> bool | None:
     """Return whether new runs confirm a submitted accuracy; None where the tolerance is too wide to tell."""
-    if abs(submitted - sum(values) / len(values)) > tolerance:
+    if abs(submitted - fmean(values)) > tolerance:
         return False
     return True if tolerance <= WIDEST_TOLERANCE else None

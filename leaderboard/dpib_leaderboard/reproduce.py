@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import secrets
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 
 from dpib import catalogue
-from dpib.agreement import MIN_REPRODUCTIONS, SeedVariance, is_reproduced, reproduction_tolerance
+from dpib.agreement import MIN_REPRODUCTIONS, is_reproduced, reproduction_tolerance
 from dpib.errors import ConfigError, DpibError, IsolationError, RunError
 from dpib.isolation.limited import Limits
 from dpib.records import RunRecord, Score
 from dpib.spec import RunSpec
 from dpib_leaderboard import limits
-from dpib_leaderboard.entries import Entry
 from dpib_leaderboard.parsing import printable
 from dpib_leaderboard.rescore import Rescored, rescore
 from dpib_leaderboard.reviews import REPRODUCED, Check, Reproduction, Review, failed
 
 HEADLINE = ("accuracy", "noisy-senv")
 DEFAULT_SEEDS = 5
-"""Three would do, with a wider interval: without other runs of the track Student's quantile is 9.9, for 5 runs 4.6."""
+"""Three would do, with a wider interval: Student's quantile is 9.9 for three runs and 4.6 for five."""
 
 _SEED_BOUND = 1 << 31
 
@@ -31,7 +30,6 @@ def reproduced(
     review: Review,
     record: RunRecord,
     *,
-    known: Sequence[Entry] = (),
     code: Path | None = None,
     seeds: int = DEFAULT_SEEDS,
     data_dir: Path | None = None,
@@ -44,7 +42,6 @@ def reproduced(
     Args:
         review: an accepted review with recomputed scores.
         record: the record it is of.
-        known: the records of the store; their spread over seeds makes the tolerance narrower.
         code: the plugin's file or folder; None: a method that comes with dpib. Nothing of it is imported here.
         seeds: how many new runs.
         data_dir: folder of data mirrors.
@@ -61,17 +58,15 @@ def reproduced(
         raise ConfigError(f"A reproduction takes at least {MIN_REPRODUCTIONS} seeds, got {seeds}.")
     if not review.accepted or review.trust_level < 1 or submitted is None:
         raise ConfigError("Only an accepted submission with recomputed scores can be reproduced.")
-    others = seed_variance(known, record.task.spec.track)
     try:
-        found = _reproduce(record, submitted, others, code, seeds, data_dir, allowed or _limits(), unconfined, note)
+        found = _reproduce(record, submitted, code, seeds, data_dir, allowed or _limits(), unconfined, note)
     except IsolationError:
         raise
     except DpibError as error:
         return _with(review, None, Check(name=REPRODUCED, holds=False, detail=printable(str(error))))
-    mean = sum(found.values) / len(found.values)
     detail = (
-        f"{found.submitted:.2f} submitted, {mean:.2f} ± {found.tolerance:.2f} in {seeds} new runs, network "
-        f"{found.protections.network}, files {found.protections.files}"
+        f"{found.submitted:.2f} submitted, {fmean(found.values):.2f} ± {found.tolerance:.2f} in {seeds} new runs, "
+        f"network {found.protections.network}, files {found.protections.files}"
     )
     return _with(review, found, Check(name=REPRODUCED, holds=found.agrees, detail=detail))
 
@@ -87,19 +82,6 @@ def _limits() -> Limits:
     return Limits(memory=limits.CHILD_MEMORY, seconds=limits.CHILD_SECONDS, disk=limits.CHILD_DISK)
 
 
-def seed_variance(known: Sequence[Entry], track: str) -> SeedVariance:
-    """Return the spread over seeds of everything a store holds on a track with recomputed scores."""
-    cells: dict[str, list[float]] = {}
-    for one in known:
-        review, spec = one.review, one.record.task.spec
-        if spec.track == track and review and review.accepted and review.trust_level and not review.invalidated:
-            cell = spec.model_copy(update={"seed": 0}).canonical() + one.record.method.source_digest
-            if (value := _headline(review.scores)) is not None:
-                cells.setdefault(cell, []).append(value)
-    squares = sum(sum((value - fmean(cell)) ** 2 for value in cell) for cell in cells.values())
-    return SeedVariance(squares, sum(len(cell) - 1 for cell in cells.values()))
-
-
 def _headline(scores: tuple[Score, ...]) -> float | None:
     found = [s.value for s in scores if (s.metric, s.protocol, s.classifier) == (*HEADLINE, None)]
     return found[0] if found else None
@@ -108,7 +90,6 @@ def _headline(scores: tuple[Score, ...]) -> float | None:
 def _reproduce(
     record: RunRecord,
     submitted: float,
-    others: SeedVariance,
     code: Path | None,
     seeds: int,
     data_dir: Path | None,
@@ -151,7 +132,7 @@ def _reproduce(
             used.append(spec.seed)
             protections, test_images = produced.protections, answer.test_images
     assert protections is not None
-    tolerance = reproduction_tolerance(values, test_images, others)
+    tolerance = reproduction_tolerance(values, test_images)
     return Reproduction(
         method_digest=record.method.source_digest,
         seeds=tuple(used),

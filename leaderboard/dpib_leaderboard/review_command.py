@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +15,6 @@ from dpib.errors import ConfigError, DataError, RecordError, StorageError
 from dpib_leaderboard import limits
 
 if TYPE_CHECKING:
-    from dpib_leaderboard.entries import Entry
     from dpib_leaderboard.review import Review
     from dpib_leaderboard.validate import Inspection
 
@@ -109,7 +107,7 @@ def review(
         _require_present(folder, inspection, earlier, found)
         if found is not None:
             found = carried(found, earlier, again=again is not None)
-        found = _weighed(inspection, _reproduced(inspection, found, again, known, data_dir), proofs)
+        found = _weighed(inspection, _reproduced(inspection, found, again, data_dir), proofs)
     typer.echo(report(inspection, found), nl=False)
     if found is None:
         raise typer.Exit(1)
@@ -161,7 +159,6 @@ def _reproduced(
     inspection: Inspection,
     found: Review | None,
     again: _Again | None,
-    known: Sequence[Entry],
     data_dir: Path | None,
 ) -> Review | None:
     """Return the review with new runs, where they were asked for and the submission was accepted so far."""
@@ -172,7 +169,6 @@ def _reproduced(
     return reproduced(
         found,
         inspection.record,
-        known=known,
         code=again.code,
         seeds=again.seeds,
         data_dir=data_dir,
@@ -239,7 +235,7 @@ def _review_pull_request(
             inspection, found = examine(
                 folder, known, place=place, author=author, sent=sent, scores=scores, data_dir=data_dir
             )
-            found = _weighed(inspection, _reproduced(inspection, found, again, known, data_dir), proofs)
+            found = _weighed(inspection, _reproduced(inspection, found, again, data_dir), proofs)
         text = report(inspection, found)
         typer.echo(text, nl=False)
         accepted = found is not None and found.accepted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -45,16 +46,23 @@ def blocks_of(page: Path) -> list[Block]:
     tokens = MarkdownIt().parse(page.read_text("utf-8"))
     name = page.relative_to(ROOT).as_posix()
     found = []
-    for before, token in zip([None, *tokens], tokens, strict=False):
+    for number, token in enumerate(tokens):
         language = token.info.split()[0] if token.info.strip() else ""
         if token.type == "fence" and language in LANGUAGES:
             assert token.map is not None
-            found.append(Block(name, token.map[0] + 1, language, token.content, _notes(before)))
+            found.append(Block(name, token.map[0] + 1, language, token.content, _notes_above(tokens[:number])))
     return found
 
 
-def _notes(token: Token | None) -> dict[str, str]:
-    return dict(_NOTE.findall(token.content)) if token is not None and token.type == "html_block" else {}
+def _notes_above(tokens: list[Token]) -> dict[str, str]:
+    """Return what the comments at the end of the tokens say: each comment is a token of its own."""
+    comments = takewhile(lambda token: token.type == "html_block", reversed(tokens))
+    return dict(note for comment in comments for note in _NOTE.findall(comment.content))
+
+
+def notes_of(page: Path) -> list[tuple[str, str]]:
+    """Return all that comments of a page say, wherever they stand."""
+    return _NOTE.findall(page.read_text("utf-8"))
 
 
 def unfenced_commands(page: Path) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from blocks import PAGES, ROOT, Block, blocks_of, unfenced_commands
+from blocks import PAGES, ROOT, Block, blocks_of, notes_of, unfenced_commands
 
 from dpib.cli.main import app
 
@@ -99,6 +99,12 @@ def test_comments_above_a_block_are_whole(block: Block) -> None:
     if "not run" in block.notes:
         assert block.notes.keys() == {"not run"}, f"{block.place} is not run, so it needs nothing"
         assert len(block.notes["not run"].split()) >= 3, f"{block.place} gives no reason"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_comment_is_above_a_block(page: Path) -> None:
+    heard = [note for block in blocks_of(page) for note in block.notes.items()]
+    assert sorted(heard) == sorted(notes_of(page))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
