@@ -64,7 +64,7 @@ def as_good(best: int, claimed: int, of: int) -> bool:
 
 
 MIN_REPRODUCTIONS = 3
-"""Fewest new seeds that can confirm a score (``privacy.md`` 9)."""
+"""Fewest new seeds that can confirm a score."""
 
 REFUSED_BY_CHANCE = 0.01
 """Largest share of honest submissions whose score falls outside the interval, were seeds normal."""

@@ -75,7 +75,7 @@ class Relation(StrEnum):
 
 
 def delta_for(nominal_size: int) -> float:
-    """Return δ = 1 / (N₀ ln N₀) for the *public* nominal size N₀ of the training side (decisions A2)."""
+    """Return δ = 1 / (N₀ ln N₀) for the *public* nominal size N₀ of the training side."""
     if nominal_size < 2:
         raise ConfigError(f"Expected a nominal size of at least 2, got {nominal_size}.")
     return 1.0 / (nominal_size * math.log(nominal_size))
@@ -252,7 +252,7 @@ class RunSpec(Frozen):
 
     Attributes:
         public: ``"none"``, or a public dataset, optionally with a share: ``D:5%`` (privately selected),
-            ``D:random-5%``, ``D:5%+random-5%`` (decisions B18).
+            ``D:random-5%``, ``D:5%+random-5%``.
         pretrain: how public images are used before the private stage.
         preludes: named steps spliced in before pretraining or fine-tuning.
         variant: a named size or resolution preset of the method.

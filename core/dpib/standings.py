@@ -1,6 +1,6 @@
 """Repetitions to ranks: mean, interval and rank interval per cell (track, dataset, ε). Imports no torch.
 
-A difference counts only when it exceeds what seeds and the finite test set explain (decisions A8, ``uncertainty``).
+A difference counts only when it exceeds what seeds and the finite test set explain (``uncertainty``).
 """
 
 from __future__ import annotations

@@ -103,8 +103,8 @@ def _finite(epsilon: float) -> float | None:
     return epsilon if math.isfinite(epsilon) else None
 
 
-def _shown(epsilon: float | None) -> str:
-    return "none" if epsilon is None else f"{epsilon:.6g}"
+def _shown(value: float | None) -> str:
+    return "none" if value is None else f"{value:.6g}"
 
 
 def _rule_checks(record: RunRecord, dataset: DatasetSpec, track: Track) -> list[Check]:
@@ -266,7 +266,7 @@ def _score_checks(record: RunRecord, track: Track, recomputed: tuple[Score, ...]
         here, there = (None if score is None else score.value for score in (mine, recorded))
         stderr = None if mine is None else mine.stderr
         holds = None if reason is not None else scores_agree(key[0], here, there, stderr)
-        detail = f"recomputed {here}, recorded {there}" + ("" if reason is None else f": {reason}")
+        detail = f"recomputed {_shown(here)}, recorded {_shown(there)}" + ("" if reason is None else f": {reason}")
         yield Check(label, holds, detail)
 
 

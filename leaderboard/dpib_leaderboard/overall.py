@@ -1,4 +1,4 @@
-"""One order over a whole track: mean rank, with an interval from a bootstrap over its cells (decisions A8)."""
+"""One order over a whole track: mean rank, with an interval from a bootstrap over its cells."""
 
 from __future__ import annotations
 

@@ -90,6 +90,10 @@ def review(
             f"No submission at {folder}: give hf:ORG/REPO#N, or the folder of a record in a store, "
             "STORE/TRACK/DATASET/METHOD/ID with its record.json."
         )
+    if (folder / "run.json").is_file():
+        raise ConfigError(
+            f"{folder} is a run, not a submission: `dpib submit` makes it one, and `dpib verify` checks it as it is."
+        )
     root = store or folder.resolve().parents[3]
     if invalidate is not None:
         typer.echo(invalidate_record(folder, invalidate).invalidated)

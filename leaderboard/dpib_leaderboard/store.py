@@ -1,7 +1,7 @@
 """Where records live: a folder, or a dataset repository on the Hugging Face Hub. One protocol, one layout.
 
 ``<track>/<dataset>/<method>/<id16>/{record.json, ledger.jsonl, grid.png, images.parquet, review.json}`` plus built
-``rows.parquet`` (decisions B21).
+``rows.parquet``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Curves, bounds and detectors against closed forms and the table of privacy.md 8.3."""
+"""Curves, bounds and detectors against closed forms and what games of the Gaussian mechanism show."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def play(true_mu: float, runs: int, level: float, generator: np.random.Generator
     [(4.0, 1000, 0.37), (10.0, 200, 0.60), (10.0, 1000, 0.68)],
 )
 def test_mean_bound_of_the_gaussian_mechanism(eps: float, runs: int, share: float) -> None:
-    """At least the table of privacy.md 8.3, column "curve", and above the truth in at most 5 %. Fixed seed."""
+    """At least the share of ε that simulated games show, and above the truth in at most 5 %. Fixed seed."""
     mu, generator = mu_for(eps), np.random.default_rng(7)
     found = []
     for _ in range(60):
@@ -114,7 +114,7 @@ def test_mean_bound_of_the_gaussian_mechanism(eps: float, runs: int, share: floa
 
 
 def test_half_the_noise_is_refuted_and_the_right_noise_is_not() -> None:
-    """privacy.md 8.3 at ε = 10, 250 runs: half noise 1.00, correct at most 0.001. Fixed seed."""
+    """At ε = 10 with 250 runs: half noise 1.00, correct at most 0.001. Fixed seed."""
     mu, generator = mu_for(10.0), np.random.default_rng(8)
     refuted = {}
     for ratio in (1.0, 0.5):
@@ -178,7 +178,7 @@ def test_the_one_run_curve_test_is_nearly_the_binomial_for_pure_privacy_and_neve
 
 
 def test_the_one_run_curve_test_reaches_the_bound_of_the_reference() -> None:
-    """privacy.md 8.3: 2,000 coins show 62 % of ε = 10 on average, at the best guess fraction. One fixed draw."""
+    """2,000 coins show 62 % of ε = 10 on average, at the best guess fraction. One fixed draw."""
     mu, generator = mu_for(10.0), np.random.default_rng(11)
     coins = generator.integers(0, 2, 2000).astype(bool)
     scores = mu * coins + generator.normal(size=2000) - mu / 2

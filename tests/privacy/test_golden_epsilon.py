@@ -37,7 +37,7 @@ def gaussian(sigma: float, q: float = 1.0, steps: int = 1) -> SampledGaussian:
 
 
 def exact_epsilon(sigma: float, steps: int, delta: float) -> float:
-    """Closed form for one Gaussian of mu = sqrt(steps) / sigma; privacy.md 3.1 (Balle and Wang 2018, theorem 8)."""
+    """Closed form for one Gaussian of mu = sqrt(steps) / sigma (Balle and Wang 2018, theorem 8)."""
     mu = math.sqrt(steps) / sigma
     return float(
         brentq(lambda e: norm.cdf(-e / mu + mu / 2) - math.exp(e) * norm.cdf(-e / mu - mu / 2) - delta, 0, 600)
@@ -46,7 +46,7 @@ def exact_epsilon(sigma: float, steps: int, delta: float) -> float:
 
 @pytest.mark.parametrize(
     ("nominal_size", "delta"),
-    [  # methods.md 8 and privacy.md 1
+    [
         (MNIST, 1.6657508770018431e-06),
         (CELEBA, 5.800209926283058e-07),
         (CIFAR, 2.07404851125286e-06),
@@ -63,9 +63,9 @@ def test_delta_of_a_single_record_is_refused() -> None:
         delta_for(1)
 
 
-# (what, events, nominal size, epsilon, tolerance); privacy.md 3.1, 3.2 and 4, methods.md 8. The page's noise for DP-SGD
-# at eps 1 is 0.3 to 0.7 % on the safe side: Opacus' PRV estimates 0.9967, 0.9933 and 0.9935 for MNIST, CelebA and
-# Camelyon, which is what PLD gives here to the fourth digit.
+# (what, events, nominal size, epsilon, tolerance): published settings and noise that other accountants gave for them
+# (docs/decisions/0005). The noise for DP-SGD at eps 1 is 0.3 to 0.7 % on the safe side: Opacus' PRV estimates 0.9967,
+# 0.9933 and 0.9935 for MNIST, CelebA and Camelyon, which is what PLD gives here to the fourth digit.
 SIGMA_BY_PLD = [
     ("one release, eps 1", [gaussian(4.119)], MNIST, 1.0, 1e-3),
     ("one release, eps 10", [gaussian(0.532)], MNIST, 10.0, 1e-3),
@@ -107,7 +107,7 @@ SIGMA_BY_PLD = [
 @pytest.mark.parametrize(
     ("events", "n", "expected", "tolerance"), [r[1:] for r in SIGMA_BY_PLD], ids=[r[0] for r in SIGMA_BY_PLD]
 )
-def test_epsilon_by_pld_is_the_reference_pages(
+def test_epsilon_by_pld_is_that_of_published_settings(
     events: list[AnyEvent], n: int, expected: float, tolerance: float
 ) -> None:
     assert epsilon(events, delta_for(n)) == pytest.approx(expected, rel=tolerance)
@@ -115,7 +115,7 @@ def test_epsilon_by_pld_is_the_reference_pages(
 
 @pytest.mark.parametrize(
     ("events", "n", "expected", "tolerance"),
-    [  # privacy.md 3.1 and 3.2 (sigma by RDP), 4; stack.md 4
+    [  # noise that RDP gave for the same settings
         ([gaussian(4.427)], MNIST, 1.0, 5e-3),
         ([gaussian(0.561)], MNIST, 10.0, 5e-3),
         ([gaussian(15.508, 4096 / MNIST, 2196)], MNIST, 1.0, 5e-3),
@@ -130,7 +130,7 @@ def test_second_opinion_is_rdp(events: list[AnyEvent], n: int, expected: float, 
 
 
 def test_accountants_on_the_worked_example() -> None:
-    """stack.md 4: q = 4096/60000, sigma 2, 1,000 steps, delta 1e-5. GDP says 5.1528, below the truth: not on offer."""
+    """q = 4096/60000, sigma 2, 1,000 steps, delta 1e-5. GDP says 5.1528, below the truth: not on offer."""
     event = gaussian(2.0, 4096 / 60_000, 1000)
     assert epsilon([event], 1e-5) == pytest.approx(5.2885, abs=2e-4)
     assert epsilon([event], 1e-5, "rdp") == pytest.approx(5.7356, abs=2e-4)
@@ -140,7 +140,7 @@ def test_accountants_on_the_worked_example() -> None:
 
 
 def test_replace_one_doubles_the_shift_and_not_twice() -> None:
-    """privacy.md 4: Gaussian(4), delta 1e-5."""
+    """Gaussian(4), delta 1e-5."""
     assert epsilon([gaussian(4.0)], 1e-5) == pytest.approx(0.926, abs=1e-3)
     assert epsilon([gaussian(4.0)], 1e-5, "pld", Relation.REPLACE_ONE) == pytest.approx(1.993, abs=1e-3)
     event = gaussian(28.84, 4096 / MNIST, 2196)

@@ -366,7 +366,7 @@ def test_the_winner_is_the_noisy_best_and_its_index_all_that_leaves(tmp_path: Pa
 
 
 def test_under_replace_one_a_ballot_has_twice_the_noise(tmp_path: Path) -> None:
-    """privacy.md 5: a replaced record lowers one total and raises another."""
+    """A replaced record lowers one total and raises another."""
     noise = RecordingNoise(SECRET)
     ballot = open_bench(tmp_path, noise=noise, relation=Relation.REPLACE_ONE).private.noisy_argmax(
         1, epsilon=0.5, label="x"

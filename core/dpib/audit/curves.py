@@ -42,7 +42,8 @@ class TradeOff:
         """Return the smallest false-negative rate that the claim allows at false-positive rate ``alpha``.
 
         Source:
-            privacy.md 8.3: f(α) = max over ε of max{1 - δ(ε) - e^ε α, e^-ε (1 - δ(ε) - α)}, at least 0.
+            f(α) = max over ε of max{1 - δ(ε) - e^ε α, e^-ε (1 - δ(ε) - α)}, at least 0: Wasserman and Zhou, 2010;
+            Dong, Roth and Su, Gaussian Differential Privacy, 2022.
         """
         eps, delta = np.asarray(self.epsilons), np.asarray(self.deltas)
         rates = np.maximum(1 - delta - np.exp(eps) * alpha, np.exp(-eps) * (1 - delta - alpha))

@@ -20,7 +20,7 @@ def fit_to_task(public: PublicDataset, task: TaskInfo, *, conditional: bool) -> 
     """Return public images in the task's shape with labels in its range.
 
     Grey images are repeated to three channels, colour ones turned grey (ITU-R 601), then resized with antialiasing.
-    Labels: if ``conditional`` the public class modulo the number of private classes, else 0 (decisions A18). The
+    Labels: if ``conditional`` the public class modulo the number of private classes, else 0. The
     public classes themselves are kept as ``categories``. Memory beyond the result is one batch; images that have the
     shape are not copied.
     """

@@ -1,4 +1,4 @@
-"""Which side a record is on: a public rule over nominal ids that never looks at a record (decisions A5)."""
+"""Which side a record is on: a public rule over nominal ids that never looks at a record."""
 
 from __future__ import annotations
 

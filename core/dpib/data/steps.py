@@ -2,7 +2,7 @@
 
 Steps run in the order of the card, on 8-bit images, with Pillow alone; its resampling is fixed-point arithmetic and
 gives the same pixels on every machine. EXIF orientation is not applied. The paper's images are centre-cropped to a
-square of the shorter side and resized by Lanczos (``methods.md`` 1).
+square of the shorter side and resized by Lanczos.
 """
 
 from __future__ import annotations

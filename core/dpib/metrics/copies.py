@@ -1,4 +1,4 @@
-"""The copy test (``privacy.md`` 8.5): exact copies, near copies, and whether neighbours lie in train beyond chance.
+"""The copy test: exact copies, near copies, and whether neighbours lie in train beyond chance.
 
 It compares with real images exactly and is not differentially private. Finding copies refutes a claim; finding none
 says nothing about differential privacy.

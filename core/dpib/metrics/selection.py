@@ -52,8 +52,7 @@ class NoisySelector:
         ConfigError: if ``epsilon`` or ``n_classifiers`` is not positive.
 
     Source:
-        privacy.md 5 and decisions A6; report-noisy-max with one-sided noise (permute-and-flip), McKenna and
-        Sheldon, 2020.
+        Report-noisy-max with one-sided noise (permute-and-flip): McKenna and Sheldon, 2020.
     """
 
     def __init__(self, private_validation: PrivateValidation, epsilon: float, n_classifiers: int) -> None:

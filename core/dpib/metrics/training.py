@@ -198,7 +198,8 @@ def _moving_average(network: nn.Module, decay: float) -> AveragedModel:
     """Return a warmed-up exponential moving average of the parameters; buffers are the network's latest.
 
     Source:
-        methods.md 6.2: ``min(decay, (1 + n) / (10 + n))`` at step n = 1, 2, ..., begun at the initial parameters.
+        ``min(decay, (1 + n) / (10 + n))`` at step n = 1, 2, ..., begun at the initial parameters: the rule of
+        TensorFlow's ``ExponentialMovingAverage`` with ``num_updates``.
     """
 
     def update(averages: Tensors, current: Tensors, n_averaged: Tensor | int) -> None:

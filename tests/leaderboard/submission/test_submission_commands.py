@@ -275,6 +275,13 @@ def test_a_store_without_images_is_not_refused(reviewed: bool, make: Make, score
     assert load_review(folder) == before
 
 
+def test_review_of_a_run_says_that_submit_comes_first(run_folder: Path) -> None:
+    done = call(review, run_folder)
+    assert done.exit_code == 2
+    assert "is a run" in done.stderr and "dpib submit" in done.stderr
+    assert not (run_folder / "review.json").exists()
+
+
 def test_review_of_a_refused_folder_says_why_and_fails(make: Make, no_process: None) -> None:
     folder = make(lambda plain: plain["method"].update(title="<b>x</b>"))
     done = call(review, folder)

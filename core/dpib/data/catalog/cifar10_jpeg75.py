@@ -1,4 +1,4 @@
-"""CIFAR-10 as a lossy JPEG copy: a dataset of its own, never ranked beside CIFAR-10 (decisions A12)."""
+"""CIFAR-10 as a lossy JPEG copy: a dataset of its own, never ranked beside CIFAR-10."""
 
 from dpib.dataset_spec import DatasetSpec, HubSource, SplitRule
 

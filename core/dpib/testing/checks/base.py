@@ -45,7 +45,7 @@ class Check:
 
     Attributes:
         id: stable name.
-        rules: failure classes of privacy.md 7, or ``contract``.
+        rules: failure classes F1 to F20 (``docs/check.md``), or ``contract``.
         demand: what must hold, one sentence.
         why: why it matters.
         mend: what to do if it does not.
