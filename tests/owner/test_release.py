@@ -20,6 +20,7 @@ from dpib.cli.synthesize import _print_certificate
 from dpib.data.own import read_own
 from dpib.data.readers import read_images
 from dpib.errors import ConfigError, PrivacyError, RecordError, RunError, StorageError
+from dpib.job import Job
 from dpib.metrics.base import EvalInputs
 from dpib.owner.certificate import build_certificate, load_certificate
 from dpib.owner.expectation import expectations
@@ -285,7 +286,16 @@ def test_changed_images_are_not_released_under_old_noise(toy: OwnerJob, images: 
     _interrupted(toy)
     victim = images / "benign" / "kowalczyk-0-0.png"
     victim.unlink()
-    with pytest.raises(ConfigError, match="images changed"):
+    with pytest.raises(ConfigError, match="images, own or public, changed"):
+        run(toy)
+
+
+def test_changed_public_images_are_not_learnt_from_under_old_noise(
+    toy: OwnerJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _interrupted(toy)
+    monkeypatch.setattr(Job, "public_data", lambda *_: {"omniglot-28": "another fingerprint"})
+    with pytest.raises(ConfigError, match="images, own or public, changed"):
         run(toy)
 
 

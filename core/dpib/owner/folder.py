@@ -135,7 +135,7 @@ class ReleaseFolder:
             )
 
     def pin_images(self, tag: str) -> None:
-        """Keep a keyed digest of the images while the run is unfinished, or check that they are the same as before.
+        """Keep a keyed digest of own and public images while the run is unfinished, or check that they are as before.
 
         Raises:
             ConfigError: if they changed: noise drawn for other images must not be used again.
@@ -144,7 +144,9 @@ class ReleaseFolder:
         if not path.exists():
             write_text_atomically(path, tag, mode=0o600)
         elif path.read_text() != tag:
-            raise ConfigError(f"The images changed since {self.out} was begun. Restore them, or delete the folder.")
+            raise ConfigError(
+                f"The images, own or public, changed since {self.out} was begun. Restore them, or delete the folder."
+            )
 
     def ledger_file(self) -> LedgerFile:
         """Open the ledger; see ``dpib.workspace.open_ledger``."""

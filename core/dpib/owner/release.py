@@ -86,17 +86,16 @@ def _make(
 ) -> None:
     data = read_images_of(job, reporter)
     task, spec = job.task, job.settings.spec
-    noise, session = noise_of_folder(folder.work)
-    folder.pin_images(
-        noise.tag(repr(tuple(data.images.shape)).encode(), data.images.numpy().data, data.labels.numpy().data)
-    )
-    file = folder.ledger_file()
-    ledger = PrivacyLedger(file, "train", Budget(epsilon=spec.epsilon, delta=job.delta), session)
-    context = RunContext(folder.state, device, Seeds(spec.seed), reporter)
     public = None
     if job.settings.public:
         loaded = load_public(job.settings.public, data_dir)
         public = fit_to_task(loaded, task, conditional=spec.pretrain == "conditional")
+    noise, session = noise_of_folder(folder.work)
+    facts = repr((tuple(data.images.shape), sorted(job.settings.public_data(public).items())))
+    folder.pin_images(noise.tag(facts.encode(), data.images.numpy().data, data.labels.numpy().data))
+    file = folder.ledger_file()
+    ledger = PrivacyLedger(file, "train", Budget(epsilon=spec.epsilon, delta=job.delta), session)
+    context = RunContext(folder.state, device, Seeds(spec.seed), reporter)
     private = PrivateDataset(data, task, ledger, noise, context)
     synthetic = make_images(job.settings, task, private, public, job.request.n_images, folder.cache, context)
     charges, executed = parse_charges(file.lines)
