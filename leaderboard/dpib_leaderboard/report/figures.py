@@ -122,6 +122,7 @@ def _dots(cell: pd.DataFrame) -> Figure:
         axes.axvline(row.mean, color=_GREY, linestyle=style, linewidth=1, label=row.label)
     axes.set_yticks(range(len(methods)), methods["label"])
     axes.set_ylim(-0.7, max(len(methods), 1) - 0.3)
+    axes.set_xlim(_within_percent(axes.get_xlim()))
     axes.set_xlabel(ACCURACY)
     _legend(axes, *ours.values())
     return figure
@@ -153,6 +154,7 @@ def _costs(cell: pd.DataFrame, looks: dict[str, tuple[str, str]]) -> Figure:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_ylim(_within_percent(axes.get_ylim()))
     axes.set_ylabel(ACCURACY)
     _legend(axes)
     return figure
@@ -182,9 +184,15 @@ def _curves(part: pd.DataFrame, looks: dict[str, tuple[str, str]]) -> Figure:
     axes.set_xscale("log")
     _tick_at(axes, part["epsilon"].unique())
     axes.set_xlabel("ε")
+    axes.set_ylim(_within_percent(axes.get_ylim()))
     axes.set_ylabel(ACCURACY)
     _legend(axes)
     return figure
+
+
+def _within_percent(limits: tuple[float, float]) -> tuple[float, float]:
+    """Return the limits of an axis without what no accuracy can be: wide intervals reach beyond, and are cut there."""
+    return max(limits[0], 0.0), min(limits[1], 100.0)
 
 
 def _tick_at(axes: Axes, values: Iterable[float]) -> None:
