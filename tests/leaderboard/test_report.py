@@ -380,6 +380,18 @@ def test_pictures_are_the_same_bytes_each_time_and_names_in_them_are_text() -> N
         assert "<b>&$x$" in words and "<script>" in words
 
 
+def test_pictures_end_where_no_accuracy_can_be() -> None:
+    table = _table(a=(5.0, 3), b=(97.0, 3)).assign(
+        track="t", dataset="d", paper=np.nan, minutes=[1.0, 2.0], spent_epsilon=1.0, ranked=True
+    )
+    table = table.assign(low=table["mean"] - 40, high=table["mean"] + 40)
+    table = pd.concat([table, table.assign(epsilon=10.0)], ignore_index=True)
+    for picture in pictures(table, pd.Series(["a", "b", "a", "b"])):
+        words = list(ET.fromstring(picture.svg).itertext())
+        assert "80" in words, "there are labels to look at"
+        assert not {"120", "\N{MINUS SIGN}20"} & set(words)
+
+
 def test_results_against_a_method_tell_who_is_better_and_by_how_much() -> None:
     frame = results(ROOT / "submissions")
     table = against_method(frame, "dp-merf", known=frame)

@@ -125,7 +125,7 @@ def test_a_guarantee_without_value_is_called_so(
 ) -> None:
     job = resolve(ask(images_per_person=3))
     synthetic = read_own(job.images, CLASSES, job.request.preprocessing)
-    certificate = build_certificate(job, job.plan("cpu"), [], {}, synthetic, None, None, "images")
+    certificate = build_certificate(job, job.plan("cpu"), [], {}, synthetic, {}, None, "images")
     guarantee = certificate.guarantee
     assert guarantee.group is not None
     weakened = guarantee.model_copy(
@@ -356,7 +356,7 @@ def test_a_ledger_beyond_the_promise_gets_no_certificate(ask: Make, noise_multip
     charge = Charge.from_plain({"id": "train-0001", "side": "train", "label": "x", "event": event})
     synthetic = read_own(job.images, CLASSES, job.request.preprocessing)
     with pytest.raises(PrivacyError, match="does not bear"):
-        build_certificate(job, job.plan("cpu"), [charge], {"train-0001": executed}, synthetic, None, None, "images")
+        build_certificate(job, job.plan("cpu"), [charge], {"train-0001": executed}, synthetic, {}, None, "images")
 
 
 @pytest.mark.parametrize("method", ["dp-merf", "dp-means", "toy"])

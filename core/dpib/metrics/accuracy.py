@@ -6,7 +6,8 @@ the best on held-out synthetic images, ``noisy-senv`` the one a private query ov
 The reported number is always the test accuracy at that epoch; test accuracy is a statistic of real images and as
 such not differentially private.
 
-Source: Gong et al., DPImageBench, 2025, Section 5.3.4; what differs is in ``docs/metrics.md``.
+Source: Gong et al., DPImageBench, 2025, Section 5.3.4; what differs is in
+``docs/published-evaluations.md``.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, ValidationError
 
 from dpib.__about__ import API_VERSION
-from dpib.data.images import LabelledImages, PublicDataset
+from dpib.data.images import LabelledImages
 from dpib.errors import PrivacyError, RecordError
 from dpib.machine import environment
 from dpib.owner.request import OwnerJob, Plan, Request
@@ -156,7 +156,7 @@ def build_certificate(
     charges: Sequence[Charge],
     executed: Mapping[str, int],
     synthetic: LabelledImages,
-    public: PublicDataset | None,
+    public_data: Mapping[str, str],
     parameters: int | None,
     file: str,
 ) -> Certificate:
@@ -168,7 +168,7 @@ def build_certificate(
         charges: every access to the images.
         executed: steps per charge.
         synthetic: the images to be released.
-        public: public images that were used.
+        public_data: what public images and weights were used; see ``Job.public_data``.
         parameters: number of parameters of the method's networks.
         file: name of the images in the release.
 
@@ -194,7 +194,7 @@ def build_certificate(
             changed=settings.changed,
             tuned=bool(settings.spec.overrides),
             parameters=parameters,
-            public_data=job.settings.public_data(public),
+            public_data=public_data,
             reference=card.reference,
             preludes=settings.preludes,
         ),

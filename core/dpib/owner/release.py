@@ -91,7 +91,8 @@ def _make(
         loaded = load_public(job.settings.public, data_dir)
         public = fit_to_task(loaded, task, conditional=spec.pretrain == "conditional")
     noise, session = noise_of_folder(folder.work)
-    facts = repr((tuple(data.images.shape), sorted(job.settings.public_data(public).items())))
+    public_data = job.settings.public_data(public)
+    facts = repr((tuple(data.images.shape), sorted(public_data.items())))
     folder.pin_images(noise.tag(facts.encode(), data.images.numpy().data, data.labels.numpy().data))
     file = folder.ledger_file()
     ledger = PrivacyLedger(file, "train", Budget(epsilon=spec.epsilon, delta=job.delta), session)
@@ -100,5 +101,6 @@ def _make(
     synthetic = make_images(job.settings, task, private, public, job.request.n_images, folder.cache, context)
     charges, executed = parse_charges(file.lines)
     name = IMAGES[job.request.image_format]
-    certificate = build_certificate(job, plan, charges, executed, synthetic, public, context.recall("parameters"), name)
+    parameters = context.recall("parameters")
+    certificate = build_certificate(job, plan, charges, executed, synthetic, public_data, parameters, name)
     folder.stage(synthetic, certificate)
