@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from dpib.data.images import LabelledImages, PublicDataset, Splits
     from dpib.data.public import classes_per_label
     from dpib.metrics.extractors import FeatureExtractor, build_extractor
-    from dpib.privacy.dpsgd import DpSgdPlan
+    from dpib.privacy.dpsgd_plan import DpSgdPlan
     from dpib.privacy.hashing import RecordHash
     from dpib.privacy.parts import PartModel
     from dpib.privacy.private import PrivateDataset
@@ -107,7 +107,7 @@ __all__ = [
 ]
 
 _NEEDS_TORCH = {
-    "DpSgdPlan": "dpib.privacy.dpsgd",
+    "DpSgdPlan": "dpib.privacy.dpsgd_plan",
     "FeatureExtractor": "dpib.metrics.extractors",
     "LabelledImages": "dpib.data.images",
     "OuterProducts": "dpib.privacy.rows",

@@ -18,7 +18,7 @@ from dpib import catalogue
 from dpib.cli.main import app
 from dpib.data.catalog import digits
 from dpib.job import make_spec, prepare
-from dpib.privacy import accountants
+from dpib.privacy import pricing
 from dpib.privacy.ledger import parse_charges, read_ledger_lines
 from dpib.records import RunRecord, Score
 from dpib.tracks import demo
@@ -211,7 +211,7 @@ def test_a_charge_of_which_no_step_is_reported_is_paid_for(forge: Forge) -> None
 def test_what_would_take_all_memory_to_price_fails_and_is_never_priced(
     what: dict[str, Any], forge: Forge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(accountants, "_fresh")
+    monkeypatch.delattr(pricing, "price")
     found = verify(forge(ledger=edit(2, event=what, sampling="poisson")), scores=False)
     assert "train-0001" in failures(found)[CHARGED]
     assert "beyond what the accountants price" in failures(found)["ε"]

@@ -6,6 +6,7 @@ import configparser
 import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,24 @@ def test_torch_is_not_imported(statement: str) -> None:
     code = f"{statement}\nimport sys\nassert 'torch' not in sys.modules"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+def test_loading_every_built_in_method_leaves_opacus_and_dp_accounting_alone() -> None:
+    """They take longer to load than ten thousand runs to plan; only training and pricing need them."""
+    code = """
+        import sys
+        from dpib import catalogue
+        import dpib.grids.execute, dpib.grids.plan
+
+        methods = [method for method in catalogue.methods() if method.distribution == "dpib"]
+        assert len(methods) > 10
+        for method in methods:
+            method.load()
+        assert "torch" in sys.modules
+        assert not {"opacus", "dp_accounting"} & set(sys.modules)
+    """
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, env=environment)
 
 
 def test_setup_cfg_lists_every_package() -> None:

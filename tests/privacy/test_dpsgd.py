@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from dpib import context as context_module
 from dpib.data.images import LabelledImages
 from dpib.errors import PrivacyError, RunError, UnsupportedMechanism
-from dpib.privacy.dpsgd import DpSgdPlan
+from dpib.privacy.dpsgd_plan import DpSgdPlan
 from dpib.privacy.ledger import parse_charges, read_ledger_lines
 from dpib.testing.replay import RecordingNoise
 

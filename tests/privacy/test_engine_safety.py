@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from dpib.data.images import LabelledImages
 from dpib.errors import RunError, UnsupportedMechanism
-from dpib.privacy.dpsgd import DpSgdPlan, prepare
+from dpib.privacy.dpsgd import prepare
+from dpib.privacy.dpsgd_plan import DpSgdPlan
 from dpib.privacy.engine import batches as batches_module
 from dpib.privacy.engine import tuning
 from dpib.privacy.engine.batches import PhysicalBatches, Saved, affordable

@@ -15,7 +15,7 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from dpib.errors import BudgetExceeded, ConfigError, UnsupportedMechanism
-from dpib.privacy import accountants
+from dpib.privacy import accountants, pricing
 from dpib.privacy.accountants import (
     AccountantName,
     AnyEvent,
@@ -23,9 +23,9 @@ from dpib.privacy.accountants import (
     describe,
     epsilon,
     gaussian_epsilon,
-    privacy_profile,
 )
 from dpib.privacy.events import NonPrivate, PureDp, SampledGaussian
+from dpib.privacy.pricing import privacy_profile
 from dpib.spec import Relation, delta_for
 
 MNIST, CIFAR, EUROSAT, CELEBA, CAMELYON = 55_000, 45_000, 21_000, 145_064, 269_538
@@ -321,7 +321,7 @@ def test_calibration_never_goes_below_the_least_noise(monkeypatch: pytest.Monkey
 def test_what_would_take_all_memory_to_price_is_refused_before_an_accountant_is_asked(
     event: SampledGaussian, accountant: AccountantName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(accountants, "_fresh")
+    monkeypatch.delattr(pricing, "price")
     with pytest.raises(UnsupportedMechanism, match="beyond what the accountants price"):
         epsilon([gaussian(2.0), event], D, accountant)
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from dpib.dataset_spec import BundledSource, DatasetSpec, SplitRule
 from dpib.errors import BudgetExceeded, PrivacyError, RecordError, UnsupportedMechanism
-from dpib.privacy.dpsgd import DpSgdPlan
+from dpib.privacy.dpsgd_plan import DpSgdPlan
 from dpib.privacy.events import NonPrivate, PureDp, SampledGaussian
 from dpib.privacy.ledger import Budget, Charge, LedgerFile, PrivacyLedger, parse_charges, read_ledger_lines
 from dpib.privacy.noise import NoiseSource

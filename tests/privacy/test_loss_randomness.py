@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from dpib.api import RecordHash
-from dpib.privacy.dpsgd import DpSgdPlan
+from dpib.privacy.dpsgd_plan import DpSgdPlan
 from dpib.privacy.noise import NoiseSource
 
 from .conftest import OTHER_SECRET, SECRET, open_bench

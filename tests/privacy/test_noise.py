@@ -14,7 +14,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from dpib.privacy import noise as module
-from dpib.privacy.dpsgd import DpSgdPlan
+from dpib.privacy.dpsgd_plan import DpSgdPlan
 from dpib.privacy.noise import NoiseSource, forget_noise, noise_of_folder
 from dpib.testing.replay import RecordingNoise
 

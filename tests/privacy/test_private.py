@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dpib.data.images import LabelledImages
 from dpib.errors import BudgetExceeded, DataError, PrivacyError, UnaccountedAccess
-from dpib.privacy.dpsgd import DpSgdPlan
+from dpib.privacy.dpsgd_plan import DpSgdPlan
 from dpib.privacy.events import NonPrivate, PureDp, SampledGaussian
 from dpib.privacy.ledger import parse_charges, read_ledger_lines
 from dpib.privacy.noise import NoiseSource

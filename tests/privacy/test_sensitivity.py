@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dpib.data.images import LabelledImages
 from dpib.privacy import private
-from dpib.privacy.dpsgd import DpSgdPlan
+from dpib.privacy.dpsgd_plan import DpSgdPlan
 from dpib.privacy.noise import NoiseSource
 from dpib.privacy.rows import OuterProducts, Statistic, clip_rows, clipped_sum
 from dpib.spec import TaskInfo

@@ -13,8 +13,9 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from dpib.errors import UnsupportedMechanism
-from dpib.privacy.accountants import AnyEvent, epsilon, gaussian_epsilon, privacy_profile
+from dpib.privacy.accountants import AnyEvent, epsilon, gaussian_epsilon
 from dpib.privacy.events import Gaussian, PureDp, SampledGaussian
+from dpib.privacy.pricing import privacy_profile
 
 _GRID = tuple(np.linspace(0.0, 16.0, 81).tolist())
 """Where profiles are taken. e⁻¹⁶ is far below any error rate that runs can bound; fewer points lower a curve."""

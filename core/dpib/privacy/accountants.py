@@ -1,18 +1,13 @@
-"""ε of a list of events, by PLD (the platform's number) and RDP (the second opinion). dp-accounting does the sums."""
+"""ε of a list of events, by PLD (the platform's number) and RDP (the second opinion). ``pricing`` has the sums done."""
 
 from __future__ import annotations
 
-import logging
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Literal
 
-import dp_accounting
-from dp_accounting.pld import PLDAccountant
-from dp_accounting.rdp import RdpAccountant
 from scipy.optimize import brentq
 from scipy.special import log_ndtr, ndtr
 
@@ -22,10 +17,6 @@ from dpib.spec import Relation
 
 AccountantName = Literal["pld", "rdp"]
 
-_RELATIONS = {
-    Relation.ADD_OR_REMOVE_ONE: dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE,
-    Relation.REPLACE_ONE: dp_accounting.NeighboringRelation.REPLACE_ONE,
-}
 _CALIBRATION_TOLERANCE = 1e-4
 """Width of the calibrated noise multiplier's interval, relative to its size; the safe side is returned."""
 _NOTHING_LEFT = 5e-4
@@ -36,9 +27,6 @@ LEAST_NOISE, MOST_NOISE = 0.05, 1e9
 Below the least, PLD takes minutes, then all memory, and rates below δ would ask for no noise at all.
 """
 MOST_STEPS = 10_000_000
-
-# RDP warns about orders that do not converge at small noise; those orders are left out, which is sound.
-logging.getLogger("absl").setLevel(logging.ERROR)
 
 
 def describe(accountant: AccountantName) -> str:
@@ -67,26 +55,6 @@ def check_priceable(event: AnyEvent, access: str) -> None:
         raise UnsupportedMechanism(
             f"{access}: {event.steps} steps are beyond what the accountants price. Take at most {MOST_STEPS}."
         )
-
-
-def _tree(events: Iterable[SampledGaussian]) -> dp_accounting.DpEvent:
-    steps: Counter[tuple[float, float]] = Counter()
-    for event in events:
-        steps[event.noise_multiplier, event.sample_rate] += event.steps
-    parts = []
-    for (noise_multiplier, sample_rate), count in steps.items():
-        one: dp_accounting.DpEvent = dp_accounting.GaussianDpEvent(noise_multiplier)
-        if sample_rate < 1:
-            one = dp_accounting.PoissonSampledDpEvent(sample_rate, one)
-        parts.append(dp_accounting.SelfComposedDpEvent(one, count))
-    return dp_accounting.ComposedDpEvent(parts)
-
-
-def _fresh(accountant: AccountantName, relation: Relation) -> dp_accounting.PrivacyAccountant:
-    neighbours = _RELATIONS[relation]
-    if accountant == "pld":
-        return PLDAccountant(neighboring_relation=neighbours)
-    return RdpAccountant(neighboring_relation=neighbours)
 
 
 def epsilon(
@@ -130,28 +98,10 @@ def _epsilon(events: tuple[AnyEvent, ...], delta: float, accountant: AccountantN
         return 0.0
     for event in gaussian:
         check_priceable(event, "A Gaussian access")
-    try:
-        return float(_fresh(accountant, relation).compose(_tree(gaussian)).get_epsilon(delta))
-    except dp_accounting.UnsupportedEventError as error:
-        raise UnsupportedMechanism(f"{accountant.upper()} cannot price this under {relation}: {error}") from error
+    # dp-accounting takes a second to load; what only plans or lists runs goes without it.
+    from dpib.privacy.pricing import price
 
-
-def privacy_profile(
-    events: Sequence[SampledGaussian],
-    epsilons: Sequence[float],
-    discretisation: float = 1e-4,
-) -> list[float]:
-    """Return δ(ε) of the composition of Gaussian events at each of ``epsilons``, by PLD: its pessimistic end.
-
-    Args:
-        events: what was released; neighbours differ by one record more or less.
-        epsilons: where to take δ.
-        discretisation: width of the buckets of privacy loss; wider ones are faster and give a larger δ.
-    """
-    neighbours = _RELATIONS[Relation.ADD_OR_REMOVE_ONE]
-    accountant = PLDAccountant(neighboring_relation=neighbours, value_discretization_interval=discretisation)
-    accountant.compose(_tree(events))
-    return [float(accountant.get_delta(one)) for one in epsilons]
+    return price(gaussian, delta, accountant, relation)
 
 
 def calibrate(
@@ -248,13 +198,6 @@ def _calibrate(
         upper, lower = lower, max(lower / 1.15, LEAST_NOISE)
     if lower == upper:
         return upper
-    return float(
-        dp_accounting.calibrate_dp_mechanism(
-            lambda: _fresh("pld", relation),
-            lambda noise_multiplier: _tree([*gaussian, event.with_noise(noise_multiplier)]),
-            target_epsilon,
-            delta,
-            dp_accounting.ExplicitBracketInterval(lower, upper),
-            tol=_CALIBRATION_TOLERANCE * upper,
-        )
-    )
+    from dpib.privacy.pricing import solve
+
+    return solve(gaussian, event, target_epsilon, delta, relation, (lower, upper), _CALIBRATION_TOLERANCE * upper)

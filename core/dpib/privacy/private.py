@@ -18,7 +18,7 @@ from dpib.context import RunContext, Stateful
 from dpib.data.images import LabelledImages
 from dpib.errors import PrivacyError
 from dpib.privacy.ballot import Ballot
-from dpib.privacy.dpsgd import DpSgdPlan, Loss, check_trainable, train_privately
+from dpib.privacy.dpsgd_plan import DpSgdPlan, Loss
 from dpib.privacy.events import NonPrivate, PureDp, SampledGaussian
 from dpib.privacy.guard import Guarded
 from dpib.privacy.ledger import Charge, PrivacyLedger, Sampling
@@ -236,6 +236,9 @@ class PrivateDataset(Guarded):
         """
         if physical_batch_size is not None and physical_batch_size < 1:
             raise PrivacyError(f"Expected a physical batch of at least 1 image, got {physical_batch_size}.")
+        # Opacus takes as long to load as torch; what only looks at methods, such as a plan, goes without it.
+        from dpib.privacy.dpsgd import check_trainable, train_privately
+
         check_trainable(model, loss, optimizer, plan.noise_multiplicity, self.task, self._context.device)
         charge = self._ledger.charge(
             label,
