@@ -16,7 +16,7 @@ from dpib.data.images import LabelledImages, PublicDataset
 from dpib.errors import RunError
 from dpib.job import Job
 from dpib.learning import pretrain_once, shared_in
-from dpib.privacy import private as private_module
+from dpib.privacy import dpsgd
 from dpib.progress import Reporter
 from dpib.spec import RunSpec
 from dpib.testing.replay import RecordingNoise, neighbours_differ_by
@@ -137,8 +137,8 @@ def test_two_hundred_pairs_of_neighbours(name):
 @pytest.mark.parametrize("epsilon", [1.0, 10.0])
 @pytest.mark.parametrize("dataset", SENSITIVE)
 def test_at_every_nominal_size_the_budget_is_used_and_kept(dataset, epsilon, tmp_path, monkeypatch):
-    monkeypatch.setattr(private_module, "check_trainable", lambda *_: None)
-    monkeypatch.setattr(private_module, "train_privately", lambda *_, **__: None)
+    monkeypatch.setattr(dpsgd, "check_trainable", lambda *_: None)
+    monkeypatch.setattr(dpsgd, "train_privately", lambda *_, **__: None)
     track = "paper-v1" if dataset in catalogue.track("paper-v1").datasets else "lite-v1"
     settings = preset("dpdm", dataset, "demo-v1" if dataset == "digits" else track, epsilon)
     small = {"width": 4, "multipliers": (1,), "attention": (), "patch": 4, "noise_pool": 2}

@@ -12,7 +12,7 @@ from dpib import catalogue
 from dpib import config as config_module
 from dpib.data.catalog.digits import CARD as DIGITS
 from dpib.data.images import LabelledImages, PublicDataset
-from dpib.privacy import private as private_module
+from dpib.privacy import dpsgd
 from dpib.progress import Reporter
 from dpib.spec import RunSpec
 from dpib.testing.replay import RecordingNoise, neighbours_differ_by
@@ -143,7 +143,7 @@ def test_one_record_more_moves_a_release_by_at_most_the_bound_wherever_it_stands
 @pytest.mark.parametrize("epsilon", [1.0, 10.0])
 @pytest.mark.parametrize("dataset", SENSITIVE)
 def test_at_every_nominal_size_the_budget_is_used_and_kept(dataset, epsilon, tmp_path, monkeypatch):
-    monkeypatch.setattr(private_module, "train_privately", lambda *_, **__: None)
+    monkeypatch.setattr(dpsgd, "train_privately", lambda *_, **__: None)
     small = {"g_conv_dim": 2, "d_conv_dim": 2, "spectral_norm": False, "fakes": 2}
     config = DpGanConfig().model_copy(update=small)
     assert 0.98 * epsilon <= recomputed_epsilon(DpGan, config, dataset, epsilon, tmp_path) <= epsilon

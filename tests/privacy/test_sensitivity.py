@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from dpib.data.images import LabelledImages
-from dpib.privacy import private
+from dpib.privacy import dpsgd
 from dpib.privacy.dpsgd_plan import DpSgdPlan
 from dpib.privacy.noise import NoiseSource
 from dpib.privacy.rows import OuterProducts, Statistic, clip_rows, clipped_sum
@@ -174,7 +174,7 @@ def test_one_record_moves_a_clipped_gradient_sum_by_at_most_the_clipping_norm(
         bench.private.train(model, loss, plan, label="x", optimizer=optimizer, physical_batch_size=3)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(private, "check_trainable", lambda *_: None)  # 400 times the same model
+        patch.setattr(dpsgd, "check_trainable", lambda *_: None)  # 400 times the same model
         moved = check(run, pair, first)
     assert len(moved) == 2 and max(moved) <= clipping_norm * SLACK
 
