@@ -45,7 +45,7 @@ def test_torch_is_not_imported(statement: str) -> None:
 
 
 def test_loading_every_built_in_method_leaves_opacus_and_dp_accounting_alone() -> None:
-    """They take longer to load than ten thousand runs to plan; only training and pricing need them."""
+    """They take seconds to load; only training and pricing need them."""
     code = """
         import sys
         from dpib import catalogue

@@ -1,4 +1,7 @@
-"""The join with dp-accounting: lists of Gaussian events into its trees; ε, δ and noise multipliers out of them."""
+"""The join with dp-accounting: lists of Gaussian events into its trees; ε, δ and noise multipliers out of them.
+
+The mixtures that price a group of records are in ``groups``.
+"""
 
 from __future__ import annotations
 
