@@ -73,14 +73,18 @@ def choose_device(wanted: str = "auto") -> str:
 
 
 def hardware_name(device: str) -> str:
-    """Return the processor's or GPU's name, with the number of cores for a processor."""
-    if device.startswith("cuda"):
-        import torch
+    """Return the GPU's name, or the processor's with its vector instructions and the number of cores.
 
+    A cloud gives processors of several generations one name: ``AMD EPYC, AVX2, 2 cores``.
+    """
+    import torch
+
+    if device.startswith("cuda"):
         return str(torch.cuda.get_device_name(device))
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {len(os.sched_getaffinity(0))} cores"
+    name = names[0] if names else platform.machine()
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}, {len(os.sched_getaffinity(0))} cores"
 
 
 def usual_hardware(names: Iterable[str]) -> str:

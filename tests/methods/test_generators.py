@@ -3,7 +3,7 @@ import torch
 from torch.nn.utils.parametrize import is_parametrized
 
 from dpib_plugins.nets.generators import LABEL_DIM, ResidualGenerator, SelfAttention
-from dpib_plugins.nets.rendering import BATCH, render, settle_batch_norm
+from dpib_plugins.nets.rendering import BATCH, precision, render, settle_batch_norm
 
 
 def count(shape, n_classes, g_conv_dim):
@@ -92,3 +92,18 @@ def test_all_maps_are_normalised_spectrally_and_the_label_table_if_asked(normali
     maps = [m for m in generator.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
     assert all(is_parametrized(m, "weight") for m in maps)
     assert is_parametrized(generator.labels, "weight") == normalise_labels
+
+
+@pytest.mark.parametrize(
+    ("capability", "asked", "dtype"),
+    [
+        ("AVX512", True, torch.bfloat16),
+        ("AVX512", False, torch.float32),
+        ("AVX2", True, torch.float32),
+        ("DEFAULT", True, torch.float32),
+    ],
+)
+def test_bfloat16_runs_only_where_the_processor_is_fast_at_it(monkeypatch, capability, asked, dtype):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    with precision("cpu", asked):
+        assert torch.nn.Linear(2, 2)(torch.zeros(1, 2)).dtype == dtype

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from dpib.context import RunContext
 from dpib.files import taking_turns
@@ -47,6 +48,8 @@ def test_stages_of_one_name_and_sessions_of_one_run_add_up(tmp_path: Path) -> No
     cost = resumed.block("cpu")
     assert cost.seconds == {"public pretraining": 301.5, "generate": 2.0}
     assert cost.peak_memory_bytes > 0
+    vectors = torch.backends.cpu.get_cpu_capability()
+    assert f", {vectors}, " in cost.hardware, "one name may stand for processors of several generations"
 
 
 def test_waiting_for_somebody_elses_pretraining_is_not_pretraining(tmp_path: Path) -> None:

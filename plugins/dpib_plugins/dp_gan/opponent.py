@@ -27,7 +27,7 @@ class OpponentConfig(MethodConfig):
     generator_learning_rate: float = Field(default=2e-4, gt=0, description="generator: step size of Adam")
     discriminator_steps: int = Field(default=5, ge=1, description="discriminator updates per generator update")
     averaging: float = Field(default=0.999, ge=0, lt=1, description="decay of the generator's moving average")
-    bfloat16: bool = Field(default=False, description="run the generator in mixed precision")
+    bfloat16: bool = Field(default=False, description="run the generator in bfloat16 where the processor is fast at it")
 
 
 class Opponent:

@@ -73,7 +73,7 @@ class MatchingConfig(MethodConfig):
     decay: float = Field(default=0.9, gt=0, le=1, description="factor on the step size")
     decay_every: int = Field(default=600, ge=1, description="updates between two such factors")
     averaging: float = Field(default=0.0, ge=0, lt=1, description="decay of the moving average of weights; 0: none")
-    bfloat16: bool = Field(default=False, description="run the generator in mixed precision")
+    bfloat16: bool = Field(default=False, description="run the generator in bfloat16 where the processor is fast at it")
     pretrain_steps: int = Field(default=12_811, ge=1, description="updates on public images, if there are any")
     pretrain_decay_every: int = Field(
         default=12_811, ge=1, description="updates on public or released images between two such factors"

@@ -12,8 +12,13 @@ BATCH = 250
 
 
 def precision(device: str, bfloat16: bool) -> torch.autocast:
-    """Return a context in which convolutions and products run in bfloat16, or everything in float32."""
-    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bfloat16)
+    """Return a context in which convolutions and products run in bfloat16, or everything in float32.
+
+    Float32 too where bfloat16 would be slow: on GPUs without it, and on processors where oneDNN has no such
+    convolution (AVX2 alone, say), so that PyTorch falls back to loops (its issue 183815).
+    """
+    kind = torch.device(device).type
+    return torch.autocast(kind, torch.bfloat16, enabled=bfloat16 and _has_bfloat16(kind))
 
 
 @torch.no_grad()
@@ -48,3 +53,9 @@ def render(generator: nn.Module, noise: Tensor, labels: Tensor, device: str) -> 
         for one_noise, one_labels in zip(noise.split(BATCH), labels.split(BATCH), strict=True)
     ]
     return torch.cat(parts)
+
+
+def _has_bfloat16(kind: str) -> bool:
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.backends.cpu.get_cpu_capability() == "AVX512"
