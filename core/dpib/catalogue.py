@@ -25,9 +25,10 @@ def _loaded(select: Callable[[Contribution], Iterable[Item]]) -> list[Item]:
 
 
 def _find(kind: str, name: str, table: Callable[[], dict[str, Item]]) -> Item:
-    if name not in table():
-        plugins.load_all()
     known = table()
+    if name not in known:
+        plugins.load_all()
+        known = table()
     if name not in known:
         raise UnknownName(kind, name, known)
     return known[name]

@@ -23,6 +23,7 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -153,7 +154,7 @@ def _read_presets(method: Configurable, fields: set[str]) -> tuple[Path, Tables]
 
 def _tables_of(path: Path, name: str, fields: set[str], extended_by: tuple[Path, ...] = ()) -> Tables:
     try:
-        document = json.loads(json.dumps(tomllib.loads(path.read_text(encoding="utf-8")), default=str))  # dates as text
+        document = json.loads(_as_json(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise PluginError(f"The presets of '{name}' cannot be read: {path}: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -172,6 +173,12 @@ def _tables_of(path: Path, name: str, fields: set[str], extended_by: tuple[Path,
             raise ConfigError(f"{path}: expected extends = paths of other preset files, got {base!r}.")
         inherited = _merged(inherited, _tables_of(path.parent / one, name, fields, chain))
     return _merged(inherited, tables)
+
+
+@lru_cache
+def _as_json(toml: str) -> str:
+    """Return a TOML text as JSON, dates as text; a plan reads the same few files for every run."""
+    return json.dumps(tomllib.loads(toml), default=str)
 
 
 def _merged(tables: Tables, winning: Tables) -> Tables:

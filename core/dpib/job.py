@@ -300,7 +300,7 @@ def _resolve_method(
     theirs = {f"{one.card.name}.{key}" for one in preludes for key in _of_prelude(spec.overrides, one.card.name)}
     overrides = {key: value for key, value in spec.overrides.items() if key not in theirs}
     of_prelude = any(f"variant.{spec.variant}" in one.resolved.layers for one in preludes)
-    ours = spec.variant in config.variants(method.method, synthesizer.Config)
+    ours = spec.variant is not None and spec.variant in config.variants(method.method, synthesizer.Config)
     variant = None if of_prelude and not ours else spec.variant
     own = spec.model_copy(update={"overrides": overrides, "variant": variant})
     return config.resolve(method.method, synthesizer.Config, own)
