@@ -227,6 +227,25 @@ def _check_pretraining(spec: RunSpec, track: Track, job: Job) -> None:
     job.resolved.config.check_public(narrowed or spec.public_dataset is not None)
 
 
+def _check_price(spec: RunSpec, job: Job) -> None:
+    """Refuse a budget that the releases whose noise the settings fix exceed by themselves."""
+    task, delta = job.dataset.task(), job.dataset.delta
+    fixed = dict(job.resolved.config.fixed_releases(task))
+    for one in job.preludes:
+        theirs = one.resolved.config.fixed_releases(task)
+        fixed |= {f"{one.card.name}.{name}": event for name, event in theirs.items()}
+    if not fixed or not job.method.card.private:
+        return
+    from dpib.privacy.accountants import epsilon  # imports scipy; most plans go without it
+
+    total = epsilon(tuple(fixed.values()), delta, "pld", job.track.relation)
+    if total > spec.epsilon:
+        raise ConfigError(
+            f"This run is not possible: the releases with {' and '.join(fixed)} cost ε = {total:.4g} by themselves; "
+            f"the budget is {spec.epsilon:.4g}. Raise --epsilon, or their noise: --set {next(iter(fixed))}=…"
+        )
+
+
 def _needs_public(names: Sequence[str], track: Track) -> str:
     examples = ", ".join(track.public_datasets) or "your own"
     return f"{' and '.join(names)} needs public data; add --public, e.g. one of {examples}"
@@ -310,7 +329,7 @@ def prepare(spec: RunSpec) -> Job:
     """Look up and check everything a spec names, before anything expensive.
 
     Raises:
-        ConfigError: a name, setting or combination is wrong.
+        ConfigError: a name, setting or combination is wrong, or the budget is too small for it.
         PluginError: the method or a prelude cannot be loaded.
     """
     track = catalogue.track(spec.track)
@@ -333,4 +352,5 @@ def prepare(spec: RunSpec) -> Job:
         preludes=resolved,
     )
     _check_pretraining(spec, track, job)
+    _check_price(spec, job)
     return job

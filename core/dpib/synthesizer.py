@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from dpib.context import RunContext
     from dpib.data.images import PublicDataset
+    from dpib.privacy.events import AnyEvent
     from dpib.privacy.private import PrivateDataset
 
 
@@ -45,6 +46,20 @@ class MethodConfig(Frozen):
         Raises:
             ConfigError: says what to drop, to add or to choose.
         """
+
+    def fixed_releases(self, task: TaskInfo) -> Mapping[str, AnyEvent]:  # noqa: ARG002  most methods fix none
+        """Return the releases whose noise these settings fix; the method's last mechanism takes what they leave.
+
+        A budget that is too small for them is refused before anything is loaded. What is not named here is refused too,
+        by the ledger: when it is asked for, after any pretraining.
+
+        Args:
+            task: public facts of the dataset.
+
+        Returns:
+            Events by the setting that holds their noise multiplier, as the ledger will charge them. None by default.
+        """
+        return {}
 
     def pretraining_basis(self, task: TaskInfo) -> Mapping[str, Any] | None:  # noqa: ARG002  the safe default needs none
         """Return what ``pretrain`` depends on besides the public images: runs that agree on it share its result.

@@ -235,6 +235,7 @@ def test_the_plan_says_what_stands_how_and_why(small: Path, tmp_path: Path) -> N
     text = small.read_text() + (
         '[[rows]]\nmethod = "dpdmm"\nepsilon = 1\n'
         '[[rows]]\nmethod = "uniform"\nepsilon = 1\npublic = "omniglot-28"\n'
+        '[[rows]]\nmethod = "dp-feta"\nepsilon = 0.1\n'
         '[[rows]]\nmethod = "dp-means"\nepsilon = 1\nseed = 9\ngpu = true\n'
     )
     held = Workspace(runs, make_spec("dp-means", "digits", 1.0, "demo", 1)).folder
@@ -251,6 +252,8 @@ def test_the_plan_says_what_stands_how_and_why(small: Path, tmp_path: Path) -> N
     assert state == "impossible" and "was begun under other conditions (settings, dpib code). A half-finished" in reason
     assert standing["dpdmm digits ε=1 seed 0"] == ("impossible", "method not installed: dpdmm")
     assert "does not use public data" in standing["uniform +omniglot-28 digits ε=1 seed 0"][1]
+    state, reason = standing["dp-feta digits ε=0.1 seed 0"]
+    assert state == "impossible" and "central_noise_multiplier cost ε" in reason
     assert standing["dp-means digits ε=1 seed 9"] == ("impossible", "needs a GPU; there is none here")
     assert plan.unknown == len(plan.standing("missing")) == 7
 

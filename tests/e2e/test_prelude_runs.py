@@ -307,3 +307,12 @@ def test_preludes_are_listed_as_what_they_are() -> None:
     with pytest.raises(UnknownName) as caught:
         catalogue.method("select-publik")
     assert "select-public" not in caught.value.known
+
+
+def test_a_budget_that_the_queries_exceed_is_refused_before_any_pretraining() -> None:
+    with pytest.raises(ConfigError, match=r"central_noise_multiplier cost ε = 0\.2107 .*--set central_noise"):
+        prepare(make_spec("dp-feta", "mnist", 0.2, "lite", public="omniglot-28"))
+    with pytest.raises(ConfigError, match=r"--set central-images\.central_noise_multiplier"):
+        prepare(make_spec("dpdm", "mnist", 0.2, "lite", preludes=["central-images"]))
+    prepare(make_spec("dp-feta", "mnist", 0.2, "lite", overrides={"central_noise_multiplier": 10.0}))
+    prepare(make_spec("real", "mnist", 0.2, "lite"))

@@ -173,6 +173,7 @@ def test_the_selection_is_charged_once_and_keeps_images_and_labels_together(harn
     selected = _select(harness)
     (charge,) = harness.ledger.charges
     assert (charge.event.noise_multiplier, charge.event.sample_rate, charge.event.steps) == (20.0, 1.0, 1)
+    assert charge.event == SELECT.fixed_releases(harness.task)["query_noise_multiplier"]
     categories, _ = selected.card_classes()
     pairs = set(zip(categories.tolist(), selected.data.labels.tolist(), strict=True))
     assert len(pairs) == len({category for category, _ in pairs}) == 10 * K
@@ -200,6 +201,7 @@ def test_central_images_are_charged_as_one_sampled_series(harness):
     (charge,) = harness.ledger.charges
     event = charge.event
     assert (event.noise_multiplier, event.sample_rate, event.steps) == (5.0, 325 / 1297, 3)
+    assert event == CENTRAL.fixed_releases(harness.task)["central_noise_multiplier"]
     assert charge.sensitivity == math.sqrt(16) / 2
     assert harness.ledger.spent() == pytest.approx(accountants.epsilon([event], harness.ledger.budget.delta), rel=1e-9)
     assert released.data.images.shape == (30, 1, 8, 8)

@@ -157,6 +157,7 @@ def test_query_and_training_spend_the_budget_and_no_more(method, dataset, epsilo
     charges, spent = _charges(method, settings, dataset, epsilon, tmp_path)
     assert 0.98 * epsilon <= spent <= epsilon
     query, training = charges
+    assert [query.event] == list(settings.fixed_releases(catalogue.dataset(dataset).task()).values())
     k = {"cifar100": 1, "celeba-male-32": 25, "camelyon17": 25}.get(dataset, 5)
     if method is PrivImage:
         assert query.sensitivity == math.sqrt(k)

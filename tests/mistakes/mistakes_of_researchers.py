@@ -50,6 +50,12 @@ MISTAKES = (
         "add --public",
     ),
     Mistake(
+        "a budget that the queries before the method spend",
+        "dpib run dpdm --prelude central-images --dataset mnist --epsilon 0.2",
+        2,
+        "--set central-images.central_noise_multiplier",
+    ),
+    Mistake(
         "a share that is none",
         "dpib run dp-merf --dataset mnist --epsilon 1 --public omniglot-28:0%",
         2,

@@ -17,13 +17,22 @@ Deviations: see ``deviations`` of the card.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from dpib.api import LabelledImages, MethodConfig, Prelude, PrivateDataset, PublicDataset
+from dpib.api import (
+    LabelledImages,
+    MethodConfig,
+    Prelude,
+    PrivateDataset,
+    PublicDataset,
+    SampledGaussian,
+    TaskInfo,
+)
 from dpib_plugins.preludes.central_images.rendering import render
 from dpib_plugins.preludes.central_images.statistics import Centre, Mean, Mode
 
@@ -38,6 +47,19 @@ class CentralImagesConfig(MethodConfig):
     downscale: int = Field(default=2, ge=1, description="every so-manieth pixel is kept, in both directions")
     bins: int = Field(default=16, ge=2, le=256, description="bins of a pixel's histogram, for the mode")
 
+    def central_rate(self, task: TaskInfo) -> float:
+        """Return the rate of the Poisson sample of a release."""
+        return min(1.0, self.central_batch / task.nominal_size)
+
+    def fixed_releases(self, task: TaskInfo) -> Mapping[str, SampledGaussian]:
+        """Return the noisy sums."""
+        sums = SampledGaussian(
+            noise_multiplier=self.central_noise_multiplier,
+            sample_rate=self.central_rate(task),
+            steps=self.central_images,
+        )
+        return {"central_noise_multiplier": sums}
+
 
 class CentralImages(Prelude):
     """Releases central images of every class."""
@@ -49,7 +71,7 @@ class CentralImages(Prelude):
         """Release noisy sums and return central images, ``central_images`` of every class, in turn."""
         config, task = self.config, self.task
         centre = self.centre()
-        sample_rate = min(1.0, config.central_batch / task.nominal_size)
+        sample_rate = config.central_rate(task)
 
         def release() -> Tensor:
             sums = private.plan_noisy_sums(

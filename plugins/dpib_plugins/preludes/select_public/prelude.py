@@ -31,6 +31,7 @@ from dpib.api import (
     PublicDataset,
     RunContext,
     RunError,
+    SampledGaussian,
     TaskInfo,
     classes_per_label,
 )
@@ -48,6 +49,10 @@ class SelectPublicConfig(MethodConfig):
     selector_learning_rate: float = Field(default=0.01, gt=0, description="first step size of SGD, then a cosine")
     selector_weight_decay: float = Field(default=5e-4, ge=0, description="weight decay of SGD")
     selector_flip: bool = Field(default=True, description="mirror half of the public images")
+
+    def fixed_releases(self, task: TaskInfo) -> Mapping[str, SampledGaussian]:  # noqa: ARG002  all records vote
+        """Return the semantic query."""
+        return {"query_noise_multiplier": SampledGaussian(noise_multiplier=self.query_noise_multiplier)}
 
     def selector_basis(self, task: TaskInfo) -> dict[str, Any]:
         """Return network and schedule of the classifier: whatever the share and the noise, it is the same one."""
