@@ -17,6 +17,7 @@ from dpib.progress import Reporter
 from dpib.spec import RunSpec
 from dpib.testing.replay import RecordingNoise, neighbours_differ_by
 from dpib_plugins import dp_gan
+from dpib_plugins.dp_gan import opponent
 from dpib_plugins.dp_gan.fakes import FakePool
 from dpib_plugins.dp_gan.method import DpGan, DpGanConfig
 from dpib_plugins.nets.discriminators import ProjectionDiscriminator
@@ -144,6 +145,7 @@ def test_one_record_more_moves_a_release_by_at_most_the_bound_wherever_it_stands
 @pytest.mark.parametrize("dataset", SENSITIVE)
 def test_at_every_nominal_size_the_budget_is_used_and_kept(dataset, epsilon, tmp_path, monkeypatch):
     monkeypatch.setattr(dpsgd, "train_privately", lambda *_, **__: None)
+    monkeypatch.setattr(opponent, "_SETTLING_BATCHES", 1)
     small = {"g_conv_dim": 2, "d_conv_dim": 2, "spectral_norm": False, "fakes": 2}
     config = DpGanConfig().model_copy(update=small)
     assert 0.98 * epsilon <= recomputed_epsilon(DpGan, config, dataset, epsilon, tmp_path) <= epsilon

@@ -265,6 +265,13 @@ def test_calibration_leaves_room_for_what_was_spent(
     assert calibrate(spent, event, target, D) > calibrate([], event, target, D)
 
 
+def test_small_noise_is_found_with_wide_buckets_and_judged_without() -> None:
+    event = gaussian(1.0, 4096 / CELEBA, 3974)
+    check_calibration([], event, 10.0)
+    sigma = calibrate([], event, 10.0, D)
+    assert 10.0 * (1 - 1e-3) <= epsilon([event.with_noise(sigma)], D) <= 10.0
+
+
 def test_calibration_ignores_the_noise_it_is_given() -> None:
     assert calibrate([], gaussian(3.0), 1.0, D) == calibrate([], gaussian(777.0), 1.0, D)
 

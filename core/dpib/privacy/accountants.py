@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Literal
@@ -21,6 +21,10 @@ _CALIBRATION_TOLERANCE = 1e-4
 """Width of the calibrated noise multiplier's interval, relative to its size; the safe side is returned."""
 _NOTHING_LEFT = 5e-4
 """Share of the budget that may stay behind a calibrated access; a second such access would drown in noise."""
+_SMALL_NOISE = 1.5
+"""Noise multiplier below which PLD takes seconds and is searched with wide buckets first."""
+_WIDE_BUCKETS = 1e-3
+"""Width of privacy-loss buckets in that search: ten times PLD's own, for a tenth of the time."""
 LEAST_NOISE, MOST_NOISE = 0.05, 1e9
 """Noise multipliers that are priced; calibration stops here.
 
@@ -178,7 +182,8 @@ def _calibrate(
         return epsilon([*spent, event.with_noise(noise_multiplier)], delta, accountant, relation)
 
     # PLD is slow, most of all at small noise. Without sampling the exact curve of the Gaussian tells where to look;
-    # else RDP, whose answer is a few per cent higher, brackets it. PLD alone decides.
+    # else RDP, whose answer is a few per cent higher, brackets it; at small noise PLD with wider buckets finds it, for
+    # they lose next to nothing there. PLD with its own buckets alone decides.
     if event.sample_rate == 1 and all(one.sample_rate == 1 for one in gaussian):
         exact = _exact_noise(gaussian, event, target_epsilon * (1 - _CALIBRATION_TOLERANCE), delta)
         if total(exact) <= target_epsilon:
@@ -189,15 +194,36 @@ def _calibrate(
             upper *= 1.5
         while upper > LEAST_NOISE and total(max(upper / 1.1, LEAST_NOISE), "rdp") <= target_epsilon:
             upper = max(upper / 1.1, LEAST_NOISE)
-    while total(upper) > target_epsilon:
-        upper *= 1.5
-        if upper > MOST_NOISE:
-            raise BudgetExceeded(f"What is left of ε = {target_epsilon:.4g} is too little for any noise to fit.")
-    lower = max(upper / 1.15, LEAST_NOISE)
-    while lower < upper and total(lower) <= target_epsilon:
-        upper, lower = lower, max(lower / 1.15, LEAST_NOISE)
+    from dpib.privacy.pricing import price, solve
+
+    def wide(noise_multiplier: float) -> float:
+        releases = [*gaussian, event.with_noise(noise_multiplier)]
+        return price(releases, delta, "pld", relation, _WIDE_BUCKETS)
+
+    if upper < _SMALL_NOISE:
+        lower, upper = _bracket(wide, target_epsilon, upper)
+        if lower < upper:
+            near = _CALIBRATION_TOLERANCE / 4 * upper
+            upper = solve(gaussian, event, target_epsilon, delta, relation, (lower, upper), near, _WIDE_BUCKETS)
+        if target_epsilon * (1 - 2 * _CALIBRATION_TOLERANCE) <= total(upper) <= target_epsilon:
+            return upper
+    lower, upper = _bracket(total, target_epsilon, upper)
     if lower == upper:
         return upper
-    from dpib.privacy.pricing import solve
-
     return solve(gaussian, event, target_epsilon, delta, relation, (lower, upper), _CALIBRATION_TOLERANCE * upper)
+
+
+def _bracket(total: Callable[[float], float], target: float, start: float) -> tuple[float, float]:
+    """Return one noise multiplier with which ``total`` is above ``target`` and one with which it is not.
+
+    Both are the least that is priced if that one fits.
+    """
+    upper = start
+    while total(upper) > target:
+        upper *= 1.5
+        if upper > MOST_NOISE:
+            raise BudgetExceeded(f"What is left of ε = {target:.4g} is too little for any noise to fit.")
+    lower = max(upper / 1.15, LEAST_NOISE)
+    while lower < upper and total(lower) <= target:
+        upper, lower = lower, max(lower / 1.15, LEAST_NOISE)
+    return lower, upper

@@ -43,21 +43,38 @@ def _tree(events: Iterable[SampledGaussian]) -> dp_accounting.DpEvent:
     return dp_accounting.ComposedDpEvent(parts)
 
 
-def _fresh(accountant: AccountantName, relation: Relation) -> dp_accounting.PrivacyAccountant:
+_BUCKETS = 1e-4
+"""Width of the buckets of privacy loss that every published ε is computed with; dp-accounting's default."""
+
+
+def _fresh(accountant: AccountantName, relation: Relation, buckets: float) -> dp_accounting.PrivacyAccountant:
     neighbours = _RELATIONS[relation]
     if accountant == "pld":
-        return PLDAccountant(neighboring_relation=neighbours)
+        return PLDAccountant(neighboring_relation=neighbours, value_discretization_interval=buckets)
     return RdpAccountant(neighboring_relation=neighbours)
 
 
-def price(events: Iterable[SampledGaussian], delta: float, accountant: AccountantName, relation: Relation) -> float:
+def price(
+    events: Iterable[SampledGaussian],
+    delta: float,
+    accountant: AccountantName,
+    relation: Relation,
+    buckets: float = _BUCKETS,
+) -> float:
     """Return the accountant's ε at ``delta`` of the composition of ``events``.
+
+    Args:
+        events: what was released.
+        delta: δ of the guarantee.
+        accountant: whose number.
+        relation: when two datasets count as neighbours.
+        buckets: width of PLD's buckets of privacy loss; wider ones are faster and give a larger ε.
 
     Raises:
         UnsupportedMechanism: if the accountant cannot price an event under the relation.
     """
     try:
-        return float(_fresh(accountant, relation).compose(_tree(events)).get_epsilon(delta))
+        return float(_fresh(accountant, relation, buckets).compose(_tree(events)).get_epsilon(delta))
     except dp_accounting.UnsupportedEventError as error:
         raise UnsupportedMechanism(f"{accountant.upper()} cannot price this under {relation}: {error}") from error
 
@@ -70,6 +87,7 @@ def solve(
     relation: Relation,
     bracket: tuple[float, float],
     tolerance: float,
+    buckets: float = _BUCKETS,
 ) -> float:
     """Return, by PLD, the noise multiplier within ``bracket`` with which ``event`` beside ``spent`` costs the target.
 
@@ -81,10 +99,11 @@ def solve(
         relation: when two datasets count as neighbours.
         bracket: a noise multiplier that is too small and one that is large enough.
         tolerance: width of the interval that is left in the end; its large end is returned.
+        buckets: as for ``price``.
     """
     return float(
         dp_accounting.calibrate_dp_mechanism(
-            lambda: _fresh("pld", relation),
+            lambda: _fresh("pld", relation, buckets),
             lambda noise_multiplier: _tree([*spent, event.with_noise(noise_multiplier)]),
             target_epsilon,
             delta,
@@ -97,7 +116,7 @@ def solve(
 def privacy_profile(
     events: Sequence[SampledGaussian],
     epsilons: Sequence[float],
-    discretisation: float = 1e-4,
+    discretisation: float = _BUCKETS,
 ) -> list[float]:
     """Return δ(ε) of the composition of Gaussian events at each of ``epsilons``, by PLD: its pessimistic end.
 
