@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -93,8 +94,9 @@ def usual_hardware(names: Iterable[str]) -> str:
     return min(counts, key=lambda name: (-counts[name], name))
 
 
+@cache
 def core_digest() -> str:
-    """Return the SHA-256 over the sources of dpib itself."""
+    """Return the SHA-256 over the sources of dpib itself, as they were at the first call: what is loaded stays."""
     return source_digest("dpib")
 
 

@@ -13,8 +13,12 @@ import torch
 @contextmanager
 def seeded(number: int) -> Iterator[None]:
     """Seed torch's global generators, of all devices, inside the block, and restore them after."""
-    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
-        torch.random.manual_seed(number)
+    if torch.accelerator.is_available():
+        devices, seed = list(range(torch.accelerator.device_count())), torch.manual_seed
+    else:  # torch would look for devices, and note who asked, each time: milliseconds, and this is called in every step
+        devices, seed = [], torch.default_generator.manual_seed
+    with torch.random.fork_rng(devices=devices):
+        seed(number)
         yield
 
 

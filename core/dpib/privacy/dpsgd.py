@@ -23,6 +23,7 @@ from dpib.privacy.engine.tuning import Kernels
 from dpib.privacy.events import SampledGaussian
 from dpib.privacy.ledger import Charge
 from dpib.privacy.noise import NoiseSource
+from dpib.seeds import seeded
 from dpib.spec import TaskInfo
 
 
@@ -111,8 +112,7 @@ def _first_of_pair(model: nn.Module, engine: Engine, loss: Callable[[], Tensor])
         UnsupportedMechanism: if a layer cannot be sampled, or the pass changed a parameter or a buffer of the model.
     """
     before = {name: tensor.detach().clone() for name, tensor in _tensors(model).items()}
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with seeded(0):
         try:
             with engine.attached():
                 engine.differentiate(loss, 2)

@@ -76,8 +76,13 @@ class NoiseSource:
             stream = self._stream("gaussian", charge, step, number)
             pieces[number][:] = std * stream.standard_normal(len(pieces[number]))
 
-        with ThreadPoolExecutor(max(1, min(len(pieces), torch.get_num_threads()))) as threads:
-            list(threads.map(fill, range(len(pieces))))
+        n_threads = min(len(pieces), torch.get_num_threads())
+        if n_threads > 1:
+            with ThreadPoolExecutor(n_threads) as threads:
+                list(threads.map(fill, range(len(pieces))))
+        else:
+            for number in range(len(pieces)):
+                fill(number)
         noise = torch.from_numpy(drawn).split(sizes)
         return [part + piece.view(part.shape).to(part) for part, piece in zip(exact, noise, strict=True)]
 

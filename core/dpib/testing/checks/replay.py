@@ -11,6 +11,7 @@ from dpib.privacy.ledger import Charge
 from dpib.testing.checks.base import Check, Finding, describe, failed, not_applicable, passed, undecided
 from dpib.testing.lab import Lab, Recorder, Trial, course, digest_of
 from dpib.testing.replay import Release, distances
+from dpib.testing.traces import holder_of
 
 _ROUNDING = 1e-5
 """Relative error of sums in float32."""
@@ -115,7 +116,7 @@ def _post_processing(lab: Lab) -> Finding:
 def _artefacts(lab: Lab) -> Finding:
     """Look for pre-noise values in files and output, and for anything that follows the records."""
     secrets = [part for release in lab.first.noise.releases for part in release.exact]
-    found = _contains(lab.first, secrets)
+    found = holder_of(secrets, lab.first.files, {"the output": lab.first.output})
     if found:
         return failed(f"{found} contains values from before noise")
     if lab.unprotected:
@@ -134,36 +135,6 @@ def _artefacts(lab: Lab) -> Finding:
 
 def _leftovers(trial: Trial) -> dict[str, str]:
     return {**digest_of(trial.files), "the output": trial.output}
-
-
-_DIGITS = 6
-_RUN = 4
-
-
-def _contains(trial: Trial, secrets: list[torch.Tensor]) -> str | None:
-    texts = {name: content.decode("ascii", "ignore") for name, content in trial.files.items()}
-    texts["the output"] = trial.output
-    for secret in secrets:
-        values = secret.detach().double().flatten()
-        values = values[(values.abs() > 1e-3) & (values != values.round())]
-        if len(values) < 1:
-            continue
-        for dtype in (torch.float32, torch.float64):
-            flat = secret.detach().to(dtype).flatten()
-            for start in range(0, len(flat) - _RUN + 1, max(1, len(flat) // 64)):
-                run = flat[start : start + _RUN]
-                if len(run.unique()) == _RUN:
-                    needle = run.numpy().tobytes()
-                    for name, content in trial.files.items():
-                        if needle in content:
-                            return name
-        for value in values[:200].tolist():
-            shown = f"{abs(value):.12f}".lstrip("0")[: _DIGITS + 1].rstrip(".")
-            if len(shown.strip(".0")) >= _DIGITS - 1:
-                for name, text in texts.items():
-                    if shown in text:
-                        return name
-    return None
 
 
 def _selection(lab: Lab) -> Finding:
