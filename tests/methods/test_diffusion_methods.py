@@ -128,6 +128,7 @@ def test_one_record_more_moves_a_release_by_at_most_the_bound_wherever_it_stands
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("name", CLASSES)
 def test_two_hundred_pairs_of_neighbours(name):
     verdict = check_method(InstalledMethod(method_of(name), "dpib", "0"), "full")

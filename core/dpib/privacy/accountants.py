@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from typing import Literal
 
@@ -25,6 +26,8 @@ _SMALL_NOISE = 1.5
 """Noise multiplier below which PLD takes seconds and is searched with wide buckets first."""
 _WIDE_BUCKETS = 1e-3
 """Width of privacy-loss buckets in that search: ten times PLD's own, for a tenth of the time."""
+_FAR, _NEAR = 0.14, 1e-3
+"""Steps of a search, in the logarithm of the noise: from where RDP leads, and from where PLD with wide buckets does."""
 LEAST_NOISE, MOST_NOISE = 0.05, 1e9
 """Noise multipliers that are priced; calibration stops here.
 
@@ -194,36 +197,52 @@ def _calibrate(
             upper *= 1.5
         while upper > LEAST_NOISE and total(max(upper / 1.1, LEAST_NOISE), "rdp") <= target_epsilon:
             upper = max(upper / 1.1, LEAST_NOISE)
-    from dpib.privacy.pricing import price, solve
+    from dpib.privacy.pricing import price
 
     def wide(noise_multiplier: float) -> float:
         releases = [*gaussian, event.with_noise(noise_multiplier)]
         return price(releases, delta, "pld", relation, _WIDE_BUCKETS)
 
-    if upper < _SMALL_NOISE:
-        lower, upper = _bracket(wide, target_epsilon, upper)
-        if lower < upper:
-            near = _CALIBRATION_TOLERANCE / 4 * upper
-            upper = solve(gaussian, event, target_epsilon, delta, relation, (lower, upper), near, _WIDE_BUCKETS)
-        if target_epsilon * (1 - 2 * _CALIBRATION_TOLERANCE) <= total(upper) <= target_epsilon:
-            return upper
-    lower, upper = _bracket(total, target_epsilon, upper)
-    if lower == upper:
-        return upper
-    return solve(gaussian, event, target_epsilon, delta, relation, (lower, upper), _CALIBRATION_TOLERANCE * upper)
+    if upper >= _SMALL_NOISE:
+        return _least(total, target_epsilon, upper, _FAR, _CALIBRATION_TOLERANCE)
+    near = _least(wide, target_epsilon, upper, _FAR, _CALIBRATION_TOLERANCE / 4)
+    if target_epsilon * (1 - 2 * _CALIBRATION_TOLERANCE) <= total(near) <= target_epsilon:
+        return near
+    return _least(total, target_epsilon, near, _NEAR, _CALIBRATION_TOLERANCE)
 
 
-def _bracket(total: Callable[[float], float], target: float, start: float) -> tuple[float, float]:
-    """Return one noise multiplier with which ``total`` is above ``target`` and one with which it is not.
+def _least(total: Callable[[float], float], target: float, start: float, step: float, tolerance: float) -> float:
+    """Return the least noise multiplier with which ``total`` is at most ``target``, or one just above it.
 
-    Both are the least that is priced if that one fits.
+    Args:
+        total: ε by noise multiplier. Its logarithm is nearly straight in that of the noise, so both are searched.
+        target: ε that is not passed.
+        start: noise multiplier to begin at.
+        step: logarithm of the factor by which the next one is away.
+        tolerance: the same of the interval that is left in the end; its safe side is returned.
+
+    Raises:
+        BudgetExceeded: if none fits.
     """
-    upper = start
-    while total(upper) > target:
-        upper *= 1.5
-        if upper > MOST_NOISE:
+    least, most = math.log(LEAST_NOISE), math.log(MOST_NOISE)
+
+    def noise(log_noise: float) -> float:
+        return min(max(math.exp(log_noise), LEAST_NOISE), MOST_NOISE)
+
+    @cache
+    def gap(log_noise: float) -> float:
+        return math.log(max(total(noise(log_noise)), sys.float_info.min) / target)
+
+    lower = upper = math.log(start)
+    while gap(upper) > 0:
+        if upper >= most:
             raise BudgetExceeded(f"What is left of ε = {target:.4g} is too little for any noise to fit.")
-    lower = max(upper / 1.15, LEAST_NOISE)
-    while lower < upper and total(lower) <= target:
-        upper, lower = lower, max(lower / 1.15, LEAST_NOISE)
-    return lower, upper
+        lower, upper, step = upper, min(upper + step, most), 2 * step
+    while gap(lower) <= 0:
+        if lower <= least:
+            return LEAST_NOISE
+        lower, upper, step = max(lower - step, least), lower, min(2 * step, _FAR)
+    found: float = brentq(gap, lower, upper, xtol=tolerance)
+    while gap(found) > 0:
+        found += tolerance
+    return noise(found)

@@ -1,4 +1,4 @@
-"""The join with dp-accounting: lists of Gaussian events into its trees; ε, δ and noise multipliers out of them.
+"""The join with dp-accounting: lists of Gaussian events into its trees; ε and δ out of them.
 
 The mixtures that price a group of records are in ``groups``.
 """
@@ -77,40 +77,6 @@ def price(
         return float(_fresh(accountant, relation, buckets).compose(_tree(events)).get_epsilon(delta))
     except dp_accounting.UnsupportedEventError as error:
         raise UnsupportedMechanism(f"{accountant.upper()} cannot price this under {relation}: {error}") from error
-
-
-def solve(
-    spent: Sequence[SampledGaussian],
-    event: SampledGaussian,
-    target_epsilon: float,
-    delta: float,
-    relation: Relation,
-    bracket: tuple[float, float],
-    tolerance: float,
-    buckets: float = _BUCKETS,
-) -> float:
-    """Return, by PLD, the noise multiplier within ``bracket`` with which ``event`` beside ``spent`` costs the target.
-
-    Args:
-        spent: what was released before.
-        event: the event to fit; its own noise multiplier is ignored.
-        target_epsilon: ε that everything together may reach; it is not passed.
-        delta: δ of the guarantee.
-        relation: when two datasets count as neighbours.
-        bracket: a noise multiplier that is too small and one that is large enough.
-        tolerance: width of the interval that is left in the end; its large end is returned.
-        buckets: as for ``price``.
-    """
-    return float(
-        dp_accounting.calibrate_dp_mechanism(
-            lambda: _fresh("pld", relation, buckets),
-            lambda noise_multiplier: _tree([*spent, event.with_noise(noise_multiplier)]),
-            target_epsilon,
-            delta,
-            dp_accounting.ExplicitBracketInterval(*bracket),
-            tol=tolerance,
-        )
-    )
 
 
 def privacy_profile(
